@@ -4,6 +4,7 @@ import compat.Check;
 import compat.Expect;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.TimeUnit;
 import org.apache.curator.framework.recipes.queue.DistributedIdQueue;
 import org.apache.curator.framework.recipes.queue.QueueBuilder;
 
@@ -19,22 +20,22 @@ public final class DistributedIdQueueChecks implements Contestant {
 
     @Check
     public void removedItemsAreNeverSeenAndTheOthersOnce() throws Exception {
-        try (Contest contest = new Contest(DistributedIdQueueChecks.class)) {
+        try (Contest contest = new Contest(DistributedIdQueueChecks.class);
+                DistributedIdQueue<String> producer = QueueBuilder.<String>builder(contest.client, null, Consumption.TEXT, contest.path("queue")).buildIdQueue()) {
+            producer.start();
             List<String> items = new ArrayList<>(Queues.items("i"));
-            try (DistributedIdQueue<String> producer = QueueBuilder.<String>builder(contest.client, null, Consumption.TEXT, contest.path("queue")).buildIdQueue()) {
-                producer.start();
-                for (String item : items) {
-                    producer.put(item, "id/" + item);
-                }
-                for (String item : List.of("i3", "i30", "i59")) {
-                    Expect.equal(1, producer.remove("id/" + item), "removed " + item);
-                    items.remove(item);
-                }
-                Expect.equal(0, producer.remove("id/i3"), "removed again");
+            for (String item : items) {
+                producer.put(item, "id-" + item);
             }
+            Expect.that(producer.flushPuts(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS), "the puts did not get through");
+            for (String item : List.of("i3", "i30", "i59")) {
+                Expect.equal(1, producer.remove("id-" + item), "removed " + item);
+                items.remove(item);
+            }
+            Expect.equal(0, producer.remove("id-i3"), "removed again");
             contest.go();
             contest.killHolder();
-            Queues.eachDoneOnce(contest, items, List.of());
+            Queues.eachDoneOnce(contest, items, List.of(), item -> producer.put(item, item));
         }
     }
 }

@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.TimeUnit;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.recipes.queue.DistributedPriorityQueue;
 import org.apache.curator.framework.recipes.queue.QueueBuilder;
@@ -24,20 +25,20 @@ public final class DistributedPriorityQueueChecks implements Contestant {
 
     @Check
     public void eachItemIsDoneOnceUnderContention() throws Exception {
-        try (Contest contest = new Contest(DistributedPriorityQueueChecks.class)) {
-            produce(contest, Queues.items("i"));
+        try (Contest contest = new Contest(DistributedPriorityQueueChecks.class); DistributedPriorityQueue<String> producer = producer(contest)) {
+            produce(producer, Queues.items("i"));
             contest.go();
             contest.killHolder();
-            Queues.eachDoneOnce(contest, Queues.items("i"), List.of());
+            Queues.eachDoneOnce(contest, Queues.items("i"), List.of(), item -> producer.put(item, 0));
         }
     }
 
     @Check
     public void theMostUrgentComesFirst() throws Exception {
-        try (Arena arena = new Arena()) {
+        try (Arena arena = new Arena(); DistributedPriorityQueue<String> producer = producer(arena)) {
             List<String> items = new ArrayList<>(Queues.items("i"));
             Collections.shuffle(items, new Random(3));
-            produce(arena, items);
+            produce(producer, items);
             List<Integer> seen = Collections.synchronizedList(new ArrayList<>());
             QueueConsumer<String> consumer = new QueueConsumer<>() {
                 @Override
@@ -58,13 +59,17 @@ public final class DistributedPriorityQueueChecks implements Contestant {
         }
     }
 
-    private static void produce(Arena arena, List<String> items) throws Exception {
-        try (DistributedPriorityQueue<String> producer = QueueBuilder.<String>builder(arena.client, null, Consumption.TEXT, arena.path("queue")).buildPriorityQueue(0)) {
-            producer.start();
-            for (String item : items) {
-                producer.put(item, priority(item));
-            }
+    private static DistributedPriorityQueue<String> producer(Arena arena) throws Exception {
+        DistributedPriorityQueue<String> producer = QueueBuilder.<String>builder(arena.client, null, Consumption.TEXT, arena.path("queue")).buildPriorityQueue(0);
+        producer.start();
+        return producer;
+    }
+
+    private static void produce(DistributedPriorityQueue<String> producer, List<String> items) throws Exception {
+        for (String item : items) {
+            producer.put(item, priority(item));
         }
+        Expect.that(producer.flushPuts(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS), "the puts did not get through");
     }
 
     /** Negative ones too: they sort before zero. */

@@ -32,39 +32,41 @@ public final class DistributedQueueChecks implements Contestant {
 
     @Check
     public void withLocksNoItemIsLost() throws Exception {
-        try (Contest contest = new Contest(DistributedQueueChecks.class)) {
+        try (Contest contest = new Contest(DistributedQueueChecks.class); DistributedQueue<String> producer = producer(contest)) {
             contest.client.create().forPath(contest.path("safe"));
-            List<String> items = produce(contest);
+            List<String> items = produce(contest, producer);
             contest.killHolder();
             String held = Queues.heldByVictim(contest);
-            Queues.eachDoneOnce(contest, items, List.of());
+            Queues.eachDoneOnce(contest, items, List.of(), producer::put);
             Expect.equal(2, Collections.frequency(contest.history.details("took"), held), "how often the victim's item was taken");
-            Expect.equal(List.of(), contest.client.getChildren().forPath(contest.path("queue")), "left in the queue");
         }
     }
 
     @Check
     public void withoutLocksOnlyTheHeldItemIsLost() throws Exception {
-        try (Contest contest = new Contest(DistributedQueueChecks.class)) {
-            List<String> items = produce(contest);
+        try (Contest contest = new Contest(DistributedQueueChecks.class); DistributedQueue<String> producer = producer(contest)) {
+            List<String> items = produce(contest, producer);
             contest.killHolder();
             Queues.eachDoneOnce(contest, items, List.of(Queues.heldByVictim(contest)));
             Expect.equal(List.of(), contest.client.getChildren().forPath(contest.path("queue")), "left in the queue");
         }
     }
 
-    private static List<String> produce(Contest contest) throws Exception {
+    private static DistributedQueue<String> producer(Contest contest) throws Exception {
+        DistributedQueue<String> producer = QueueBuilder.<String>builder(contest.client, null, Consumption.TEXT, contest.path("queue")).buildQueue();
+        producer.start();
+        return producer;
+    }
+
+    private static List<String> produce(Contest contest, DistributedQueue<String> producer) throws Exception {
+        contest.go();
         List<String> items = new ArrayList<>(Queues.items("p"));
+        for (String item : items) {
+            producer.put(item);
+        }
+        Expect.that(producer.flushPuts(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS), "the puts did not get through");
         items.addAll(Queues.items("b"));
         items.addAll(Queues.items("c"));
-        try (DistributedQueue<String> producer = QueueBuilder.<String>builder(contest.client, null, Consumption.TEXT, contest.path("queue")).buildQueue()) {
-            producer.start();
-            contest.go();
-            for (String item : Queues.items("p")) {
-                producer.put(item);
-            }
-            Expect.that(producer.flushPuts(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS), "puts are through");
-        }
         return items;
     }
 }
