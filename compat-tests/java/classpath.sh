@@ -7,14 +7,18 @@ class_path() {
     local cache=${MEERKAT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/meerkat}/java-compat
     local key
     key=$( (cat "$pom"; echo "$@") | sha256sum | cut -c1-16)
-    if ! jars_exist "$cache/$key.classpath"; then
-        mkdir -p "$cache"
-        local log=$cache/$key.log
-        mvn -q -B -f "$pom" "$@" -Dmaven.repo.local="$cache/repository" \
-            dependency:build-classpath -Dmdep.outputFile="$cache/$key.classpath" >"$log" 2>&1 ||
-            { echo "cannot fetch the Java artifacts:"; tail -n 20 "$log"; return 1; } >&2
-    fi
-    cp "$cache/$key.classpath" "$file"
+    mkdir -p "$cache"
+    (
+        # Two runs at once must not fill the same repository.
+        flock 9
+        if ! jars_exist "$cache/$key.classpath"; then
+            log=$cache/$key.log
+            mvn -q -B -f "$pom" "$@" -Dmaven.repo.local="$cache/repository" \
+                dependency:build-classpath -Dmdep.outputFile="$cache/$key.classpath" >"$log" 2>&1 ||
+                { echo "cannot fetch the Java artifacts:"; tail -n 20 "$log"; exit 1; } >&2
+        fi
+        cp "$cache/$key.classpath" "$file"
+    ) 9>"$cache/lock"
 }
 
 jars_exist() {

@@ -67,8 +67,7 @@ final class Contest extends Arena {
         go();
         killHolder();
         awaitOthers();
-        history.insideAtMost(1);
-        history.heldAfterKill(HELD_MILLIS);
+        history.insideAtMost(1, HELD_MILLIS);
         everyRoundCounted();
     }
 

@@ -32,7 +32,7 @@ public final class InterProcessSemaphoreV2Checks implements Contestant {
             contest.go();
             contest.killHolder();
             contest.awaitOthers();
-            Expect.equal(LEASES, contest.history.insideAtMost(LEASES), "most inside at once");
+            Expect.equal(LEASES, contest.history.insideAtMost(LEASES, Contest.HELD_MILLIS), "most inside at once");
             InterProcessSemaphoreV2 semaphore = new InterProcessSemaphoreV2(contest.client, contest.path("semaphore"), LEASES);
             Collection<Lease> all = semaphore.acquire(LEASES, Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS);
             Expect.that(all != null, "the killed process still has its lease");
