@@ -1,9 +1,11 @@
 package recipes;
 
 import compat.Server;
-import java.util.concurrent.TimeUnit;
+
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.zookeeper.KeeperException;
+
+import java.util.concurrent.TimeUnit;
 
 /** A client of this process and a root node of its own, removed at the end. */
 class Arena implements AutoCloseable {

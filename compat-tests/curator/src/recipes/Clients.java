@@ -1,10 +1,12 @@
 package recipes;
 
 import compat.Server;
-import java.util.concurrent.TimeUnit;
+
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
 import org.apache.curator.retry.ExponentialBackoffRetry;
+
+import java.util.concurrent.TimeUnit;
 
 /** Started Curator clients. */
 final class Clients {
@@ -19,16 +21,18 @@ final class Clients {
     }
 
     static CuratorFramework start(String connect, int sessionMillis) throws Exception {
-        CuratorFramework client = CuratorFrameworkFactory.builder()
-                .connectString(connect)
-                .sessionTimeoutMs(sessionMillis)
-                .connectionTimeoutMs(CONNECT_MILLIS)
-                .retryPolicy(new ExponentialBackoffRetry(RETRY_BASE_MILLIS, RETRIES))
-                .build();
+        CuratorFramework client =
+                CuratorFrameworkFactory.builder()
+                        .connectString(connect)
+                        .sessionTimeoutMs(sessionMillis)
+                        .connectionTimeoutMs(CONNECT_MILLIS)
+                        .retryPolicy(new ExponentialBackoffRetry(RETRY_BASE_MILLIS, RETRIES))
+                        .build();
         client.start();
         if (!client.blockUntilConnected(CONNECT_MILLIS, TimeUnit.MILLISECONDS)) {
             client.close();
-            throw new AssertionError("no connection to " + connect + " within " + CONNECT_MILLIS + " ms");
+            throw new AssertionError(
+                    "no connection to " + connect + " within " + CONNECT_MILLIS + " ms");
         }
         return client;
     }

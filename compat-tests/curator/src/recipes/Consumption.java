@@ -1,28 +1,34 @@
 package recipes;
 
-import java.util.concurrent.Semaphore;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.recipes.queue.QueueConsumer;
 import org.apache.curator.framework.recipes.queue.QueueSerializer;
 import org.apache.curator.framework.state.ConnectionState;
 
-/** Takes items off a queue and keeps account: "took" when it gets one, "did" when it is through with it. */
-final class Consumption implements QueueConsumer<String> {
-    static final QueueSerializer<String> TEXT = new QueueSerializer<>() {
-        @Override
-        public byte[] serialize(String item) {
-            return item.getBytes();
-        }
+import java.util.concurrent.Semaphore;
 
-        @Override
-        public String deserialize(byte[] bytes) {
-            return new String(bytes);
-        }
-    };
+/**
+ * Takes items off a queue and keeps account: "took" when it gets one, "did" when it is through with
+ * it.
+ */
+final class Consumption implements QueueConsumer<String> {
+    static final QueueSerializer<String> TEXT =
+            new QueueSerializer<>() {
+                @Override
+                public byte[] serialize(String item) {
+                    return item.getBytes();
+                }
+
+                @Override
+                public String deserialize(byte[] bytes) {
+                    return new String(bytes);
+                }
+            };
 
     private static final long WORK_MILLIS = 3;
 
     private final Stage stage;
+
     /** One item at a time, whatever threads the queue uses: the victim holds exactly one. */
     private final Semaphore one = new Semaphore(1);
 
@@ -44,5 +50,5 @@ final class Consumption implements QueueConsumer<String> {
     }
 
     @Override
-    public void stateChanged(CuratorFramework client, ConnectionState state) { }
+    public void stateChanged(CuratorFramework client, ConnectionState state) {}
 }

@@ -3,16 +3,23 @@ package recipes;
 import compat.Child;
 import compat.Expect;
 import compat.Server;
+
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
-/** Three processes competing for one recipe; one of them, "a", is the victim and is killed while it holds. */
+/**
+ * Three processes competing for one recipe; one of them, "a", is the victim and is killed while it
+ * holds.
+ */
 final class Contest extends Arena {
     static final String VICTIM = "a";
 
-    /** A session whose last sign of life came at the kill lasts for its timeout; a loaded machine may kill late. */
+    /**
+     * A session whose last sign of life came at the kill lasts for its timeout; a loaded machine
+     * may kill late.
+     */
     static final long HELD_MILLIS = Server.SHORT_SESSION_MILLIS / 2;
 
     final Map<String, Child> children = new LinkedHashMap<>();
@@ -24,9 +31,21 @@ final class Contest extends Arena {
         history = new History(file);
         client.create().forPath(path("counter"), "0".getBytes());
         for (String id : new String[] {VICTIM, "b", "c"}) {
-            // Only those that get killed need a short session; the others must not lose theirs on a busy machine.
-            int sessionMillis = id.equals(VICTIM) ? Server.SHORT_SESSION_MILLIS : Server.LONG_SESSION_MILLIS;
-            children.put(id, new Child(Stage.class, contestant.getName(), Server.CONNECT, Integer.toString(sessionMillis), root, id, Boolean.toString(id.equals(VICTIM)), file.toString()));
+            // Only those that get killed need a short session; the others must not lose theirs on a
+            // busy machine.
+            int sessionMillis =
+                    id.equals(VICTIM) ? Server.SHORT_SESSION_MILLIS : Server.LONG_SESSION_MILLIS;
+            children.put(
+                    id,
+                    new Child(
+                            Stage.class,
+                            contestant.getName(),
+                            Server.CONNECT,
+                            Integer.toString(sessionMillis),
+                            root,
+                            id,
+                            Boolean.toString(id.equals(VICTIM)),
+                            file.toString()));
         }
         for (Child child : children.values()) {
             child.await("ready", WAIT_MILLIS);
@@ -62,7 +81,9 @@ final class Contest extends Arena {
         }
     }
 
-    /** The usual contest: nobody inside together with the holder, everyone gets in, no update lost. */
+    /**
+     * The usual contest: nobody inside together with the holder, everyone gets in, no update lost.
+     */
     void exclusive() throws Exception {
         go();
         killHolder();
@@ -73,11 +94,15 @@ final class Contest extends Arena {
 
     void everyRoundCounted() throws Exception {
         for (String id : children.keySet()) {
-            long rounds = history.lines("leave").stream().filter(line -> line.who().equals(id)).count();
+            long rounds =
+                    history.lines("leave").stream().filter(line -> line.who().equals(id)).count();
             Expect.equal((long) Stage.ROUNDS, rounds, "rounds of " + id);
         }
         String counter = new String(client.getData().forPath(path("counter")));
-        Expect.equal(Integer.toString(history.lines("leave").size()), counter, "counter kept without versions");
+        Expect.equal(
+                Integer.toString(history.lines("leave").size()),
+                counter,
+                "counter kept without versions");
     }
 
     @Override

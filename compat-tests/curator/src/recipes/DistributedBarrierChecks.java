@@ -2,9 +2,11 @@ package recipes;
 
 import compat.Check;
 import compat.Expect;
+
+import org.apache.curator.framework.recipes.barriers.DistributedBarrier;
+
 import java.util.List;
 import java.util.concurrent.TimeUnit;
-import org.apache.curator.framework.recipes.barriers.DistributedBarrier;
 
 /** A barrier that holds everyone until it is removed. */
 public final class DistributedBarrierChecks implements Contestant {
@@ -21,7 +23,8 @@ public final class DistributedBarrierChecks implements Contestant {
     @Check
     public void nobodyPassesBeforeItIsRemoved() throws Exception {
         try (Contest contest = new Contest(DistributedBarrierChecks.class)) {
-            DistributedBarrier barrier = new DistributedBarrier(contest.client, contest.path("barrier"));
+            DistributedBarrier barrier =
+                    new DistributedBarrier(contest.client, contest.path("barrier"));
             barrier.setBarrier();
             contest.go();
             contest.killHolder();
@@ -31,11 +34,19 @@ public final class DistributedBarrierChecks implements Contestant {
             contest.history.append("parent", "removed");
             barrier.removeBarrier();
             contest.awaitOthers();
-            Expect.equal(List.of("false", "false", "false"), contest.history.details("early"), "passed while the barrier stood");
-            Expect.equal(List.of("true", "true"), contest.history.details("late"), "passed when it was removed");
+            Expect.equal(
+                    List.of("false", "false", "false"),
+                    contest.history.details("early"),
+                    "passed while the barrier stood");
+            Expect.equal(
+                    List.of("true", "true"),
+                    contest.history.details("late"),
+                    "passed when it was removed");
             long removed = contest.history.lines("removed").get(0).nanos();
             for (History.Line late : contest.history.lines("late")) {
-                Expect.that(late.nanos() >= removed, late.who() + " passed before the barrier was removed");
+                Expect.that(
+                        late.nanos() >= removed,
+                        late.who() + " passed before the barrier was removed");
             }
         }
     }

@@ -1,6 +1,7 @@
 package recipes;
 
 import compat.Expect;
+
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -14,8 +15,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * What happened, in one file that all processes append to. Each line is one write in append mode, so
- * the order of the lines is an order in time that every process agrees on: "NANOS WHO WHAT".
+ * What happened, in one file that all processes append to. Each line is one write in append mode,
+ * so the order of the lines is an order in time that every process agrees on: "NANOS WHO WHAT".
  *
  * <p>A process appends "enter" after it got what it competed for, and "leave" before it gives it
  * back. Two processes inside at once are therefore visible, whatever the server told them.
@@ -31,8 +32,11 @@ final class History {
 
     void append(String who, String what) throws IOException {
         // nanoTime is one clock for all processes of a machine.
-        byte[] line = (System.nanoTime() + " " + who + " " + what + "\n").getBytes(StandardCharsets.UTF_8);
-        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.APPEND)) {
+        byte[] line =
+                (System.nanoTime() + " " + who + " " + what + "\n")
+                        .getBytes(StandardCharsets.UTF_8);
+        try (FileChannel channel =
+                FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.APPEND)) {
             channel.write(ByteBuffer.wrap(line));
         }
     }
@@ -49,17 +53,22 @@ final class History {
     }
 
     List<Line> lines(String firstWord) throws IOException {
-        return lines().stream().filter(line -> line.what().split(" ")[0].equals(firstWord)).toList();
+        return lines().stream()
+                .filter(line -> line.what().split(" ")[0].equals(firstWord))
+                .toList();
     }
 
     /** What followed the word, in order. */
     List<String> details(String firstWord) throws IOException {
-        return lines(firstWord).stream().map(line -> line.what().substring(firstWord.length()).trim()).toList();
+        return lines(firstWord).stream()
+                .map(line -> line.what().substring(firstWord.length()).trim())
+                .toList();
     }
 
     /**
-     * At no time were more than this many inside; returns the most that were. A killed process keeps
-     * what it had until its session expires, so it counts as inside for this long after the kill.
+     * At no time were more than this many inside; returns the most that were. A killed process
+     * keeps what it had until its session expires, so it counts as inside for this long after the
+     * kill.
      */
     int insideAtMost(int limit, long heldMillis) throws IOException {
         Map<String, Long> inside = new HashMap<>();
@@ -67,13 +76,30 @@ final class History {
         for (Line line : lines()) {
             inside.values().removeIf(until -> until <= line.nanos());
             switch (line.what()) {
-                case "enter" -> Expect.that(inside.put(line.who(), Long.MAX_VALUE) == null, line.who() + " entered twice");
-                case "leave" -> Expect.that(inside.remove(line.who()) != null, line.who() + " left without having entered");
-                case "killed" -> inside.computeIfPresent(line.who(), (who, forever) -> line.nanos() + heldMillis * 1_000_000);
-                default -> { }
+                case "enter" ->
+                        Expect.that(
+                                inside.put(line.who(), Long.MAX_VALUE) == null,
+                                line.who() + " entered twice");
+                case "leave" ->
+                        Expect.that(
+                                inside.remove(line.who()) != null,
+                                line.who() + " left without having entered");
+                case "killed" ->
+                        inside.computeIfPresent(
+                                line.who(),
+                                (who, forever) -> line.nanos() + heldMillis * 1_000_000);
+                default -> {}
             }
             most = Math.max(most, inside.size());
-            Expect.that(inside.size() <= limit, inside.keySet() + " were inside together, " + limit + " may be; " + line + " in " + lines());
+            Expect.that(
+                    inside.size() <= limit,
+                    inside.keySet()
+                            + " were inside together, "
+                            + limit
+                            + " may be; "
+                            + line
+                            + " in "
+                            + lines());
         }
         return most;
     }

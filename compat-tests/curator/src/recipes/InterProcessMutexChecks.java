@@ -2,11 +2,13 @@ package recipes;
 
 import compat.Check;
 import compat.Expect;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.TimeUnit;
+
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.recipes.locks.InterProcessMutex;
 import org.apache.curator.framework.recipes.locks.Revoker;
+
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 
 /** A re-entrant lock. */
 public final class InterProcessMutexChecks implements Contestant {
@@ -31,30 +33,40 @@ public final class InterProcessMutexChecks implements Contestant {
 
     @Check
     public void waitsNoLongerThanAsked() throws Exception {
-        try (Arena arena = new Arena(); CuratorFramework other = Clients.start()) {
+        try (Arena arena = new Arena();
+                CuratorFramework other = Clients.start()) {
             InterProcessMutex lock = new InterProcessMutex(arena.client, arena.path("lock"));
             InterProcessMutex rival = new InterProcessMutex(other, arena.path("lock"));
             lock.acquire();
             Expect.equal(false, rival.acquire(300, TimeUnit.MILLISECONDS), "acquired while held");
-            Expect.equal(1, lock.getParticipantNodes().size(), "participants after the rival gave up");
+            Expect.equal(
+                    1, lock.getParticipantNodes().size(), "participants after the rival gave up");
             lock.release();
-            Expect.equal(true, rival.acquire(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS), "acquired when free");
+            Expect.equal(
+                    true,
+                    rival.acquire(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS),
+                    "acquired when free");
             rival.release();
         }
     }
 
     @Check
     public void theHolderHearsOfARevocation() throws Exception {
-        try (Arena arena = new Arena(); CuratorFramework other = Clients.start()) {
+        try (Arena arena = new Arena();
+                CuratorFramework other = Clients.start()) {
             InterProcessMutex lock = new InterProcessMutex(arena.client, arena.path("lock"));
             CompletableFuture<Boolean> asked = new CompletableFuture<>();
             lock.makeRevocable(revoked -> asked.complete(revoked.isAcquiredInThisProcess()));
             lock.acquire();
             InterProcessMutex rival = new InterProcessMutex(other, arena.path("lock"));
             Revoker.attemptRevoke(other, rival.getParticipantNodes().iterator().next());
-            Expect.equal(true, asked.get(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS), "held when asked");
+            Expect.equal(
+                    true, asked.get(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS), "held when asked");
             lock.release();
-            Expect.equal(true, rival.acquire(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS), "acquired when free");
+            Expect.equal(
+                    true,
+                    rival.acquire(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS),
+                    "acquired when free");
             rival.release();
         }
     }

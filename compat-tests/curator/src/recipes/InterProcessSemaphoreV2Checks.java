@@ -2,11 +2,13 @@ package recipes;
 
 import compat.Check;
 import compat.Expect;
-import java.util.Collection;
-import java.util.concurrent.TimeUnit;
+
 import org.apache.curator.framework.recipes.locks.InterProcessSemaphoreV2;
 import org.apache.curator.framework.recipes.locks.Lease;
 import org.apache.curator.framework.recipes.shared.SharedCount;
+
+import java.util.Collection;
+import java.util.concurrent.TimeUnit;
 
 /** A counting semaphore: two leases, three processes. */
 public final class InterProcessSemaphoreV2Checks implements Contestant {
@@ -15,7 +17,8 @@ public final class InterProcessSemaphoreV2Checks implements Contestant {
 
     @Override
     public void compete(Stage stage) throws Exception {
-        InterProcessSemaphoreV2 semaphore = new InterProcessSemaphoreV2(stage.client, stage.path("semaphore"), LEASES);
+        InterProcessSemaphoreV2 semaphore =
+                new InterProcessSemaphoreV2(stage.client, stage.path("semaphore"), LEASES);
         for (int round = 0; round < Stage.ROUNDS; round++) {
             Lease lease = semaphore.acquire();
             stage.record("enter");
@@ -32,9 +35,14 @@ public final class InterProcessSemaphoreV2Checks implements Contestant {
             contest.go();
             contest.killHolder();
             contest.awaitOthers();
-            Expect.equal(LEASES, contest.history.insideAtMost(LEASES, Contest.HELD_MILLIS), "most inside at once");
-            InterProcessSemaphoreV2 semaphore = new InterProcessSemaphoreV2(contest.client, contest.path("semaphore"), LEASES);
-            Collection<Lease> all = semaphore.acquire(LEASES, Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS);
+            Expect.equal(
+                    LEASES,
+                    contest.history.insideAtMost(LEASES, Contest.HELD_MILLIS),
+                    "most inside at once");
+            InterProcessSemaphoreV2 semaphore =
+                    new InterProcessSemaphoreV2(contest.client, contest.path("semaphore"), LEASES);
+            Collection<Lease> all =
+                    semaphore.acquire(LEASES, Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS);
             Expect.that(all != null, "the killed process still has its lease");
             Expect.equal(null, semaphore.acquire(300, TimeUnit.MILLISECONDS), "one lease too many");
             semaphore.returnAll(all);
@@ -43,12 +51,15 @@ public final class InterProcessSemaphoreV2Checks implements Contestant {
 
     @Check
     public void theNumberOfLeasesCanBeShared() throws Exception {
-        try (Arena arena = new Arena(); SharedCount leases = new SharedCount(arena.client, arena.path("leases"), 1)) {
+        try (Arena arena = new Arena();
+                SharedCount leases = new SharedCount(arena.client, arena.path("leases"), 1)) {
             leases.start();
-            InterProcessSemaphoreV2 semaphore = new InterProcessSemaphoreV2(arena.client, arena.path("semaphore"), leases);
+            InterProcessSemaphoreV2 semaphore =
+                    new InterProcessSemaphoreV2(arena.client, arena.path("semaphore"), leases);
             Lease first = semaphore.acquire(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS);
             Expect.that(first != null, "the first lease");
-            Expect.equal(null, semaphore.acquire(300, TimeUnit.MILLISECONDS), "a second lease of one");
+            Expect.equal(
+                    null, semaphore.acquire(300, TimeUnit.MILLISECONDS), "a second lease of one");
             leases.setCount(2);
             Lease second = semaphore.acquire(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS);
             Expect.that(second != null, "a second lease of two");

@@ -1,6 +1,7 @@
 package recipes;
 
 import compat.Expect;
+
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
@@ -24,16 +25,23 @@ final class Queues {
         return items;
     }
 
-    /** Waits until each item is done; then stops the living and demands that none was done twice or made up. */
-    static void eachDoneOnce(Contest contest, Collection<String> items, Collection<String> lost) throws Exception {
-        eachDoneOnce(contest, items, lost, item -> { });
+    /**
+     * Waits until each item is done; then stops the living and demands that none was done twice or
+     * made up.
+     */
+    static void eachDoneOnce(Contest contest, Collection<String> items, Collection<String> lost)
+            throws Exception {
+        eachDoneOnce(contest, items, lost, item -> {});
     }
 
     /**
      * The same for queues with a lock per item. Their consumers look again only when the queue has
-     * changed: the item of a killed consumer is taken up, once its lock has expired, at the next put.
+     * changed: the item of a killed consumer is taken up, once its lock has expired, at the next
+     * put.
      */
-    static void eachDoneOnce(Contest contest, Collection<String> items, Collection<String> lost, Putter putter) throws Exception {
+    static void eachDoneOnce(
+            Contest contest, Collection<String> items, Collection<String> lost, Putter putter)
+            throws Exception {
         Set<String> wanted = new TreeSet<>(items);
         wanted.removeAll(lost);
         long started = System.nanoTime();
@@ -72,6 +80,9 @@ final class Queues {
     }
 
     static List<String> taken(Contest contest, String who, String what) throws Exception {
-        return contest.history.lines(what).stream().filter(line -> line.who().equals(who)).map(line -> line.what().substring(what.length() + 1)).toList();
+        return contest.history.lines(what).stream()
+                .filter(line -> line.who().equals(who))
+                .map(line -> line.what().substring(what.length() + 1))
+                .toList();
     }
 }

@@ -2,9 +2,7 @@ package recipes;
 
 import compat.Check;
 import compat.Expect;
-import java.util.List;
-import java.util.Set;
-import java.util.TreeSet;
+
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.x.discovery.ServiceCache;
 import org.apache.curator.x.discovery.ServiceDiscovery;
@@ -13,18 +11,33 @@ import org.apache.curator.x.discovery.ServiceInstance;
 import org.apache.curator.x.discovery.ServiceProvider;
 import org.apache.curator.x.discovery.strategies.RoundRobinStrategy;
 
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+
 /** x-discovery: services that register, are found, and vanish with their process. */
 public final class ServiceDiscoveryChecks implements Contestant {
     private static final String SERVICE = "printer";
 
-    private static ServiceDiscovery<String> discovery(CuratorFramework client, String root) throws Exception {
-        ServiceDiscovery<String> discovery = ServiceDiscoveryBuilder.builder(String.class).client(client).basePath(root + "/services").build();
+    private static ServiceDiscovery<String> discovery(CuratorFramework client, String root)
+            throws Exception {
+        ServiceDiscovery<String> discovery =
+                ServiceDiscoveryBuilder.builder(String.class)
+                        .client(client)
+                        .basePath(root + "/services")
+                        .build();
         discovery.start();
         return discovery;
     }
 
     private static ServiceInstance<String> instance(String id, String payload) throws Exception {
-        return ServiceInstance.<String>builder().name(SERVICE).id(id).address("127.0.0.1").port(id.charAt(0)).payload(payload).build();
+        return ServiceInstance.<String>builder()
+                .name(SERVICE)
+                .id(id)
+                .address("127.0.0.1")
+                .port(id.charAt(0))
+                .payload(payload)
+                .build();
     }
 
     @Override
@@ -46,26 +59,69 @@ public final class ServiceDiscoveryChecks implements Contestant {
         try (Contest contest = new Contest(ServiceDiscoveryChecks.class);
                 ServiceDiscovery<String> discovery = discovery(contest.client, contest.root);
                 ServiceCache<String> cache = discovery.serviceCacheBuilder().name(SERVICE).build();
-                ServiceProvider<String> provider = discovery.serviceProviderBuilder().serviceName(SERVICE).providerStrategy(new RoundRobinStrategy<>()).build()) {
+                ServiceProvider<String> provider =
+                        discovery
+                                .serviceProviderBuilder()
+                                .serviceName(SERVICE)
+                                .providerStrategy(new RoundRobinStrategy<>())
+                                .build()) {
             cache.start();
             provider.start();
             contest.go();
-            Expect.becomes(Arena.WAIT_MILLIS, Set.of("a", "b", "c"), "instances in the cache", () -> ids(cache.getInstances()));
-            Expect.becomes(Arena.WAIT_MILLIS, Set.of("a", "b", "c"), "instances of the provider", () -> ids(provider.getAllInstances()));
-            Expect.equal(Set.of("a", "b", "c"), ids(List.of(provider.getInstance(), provider.getInstance(), provider.getInstance())), "three of a round robin");
-            Expect.equal((int) 'b', discovery.queryForInstance(SERVICE, "b").getPort(), "port of b");
+            Expect.becomes(
+                    Arena.WAIT_MILLIS,
+                    Set.of("a", "b", "c"),
+                    "instances in the cache",
+                    () -> ids(cache.getInstances()));
+            Expect.becomes(
+                    Arena.WAIT_MILLIS,
+                    Set.of("a", "b", "c"),
+                    "instances of the provider",
+                    () -> ids(provider.getAllInstances()));
+            Expect.equal(
+                    Set.of("a", "b", "c"),
+                    ids(
+                            List.of(
+                                    provider.getInstance(),
+                                    provider.getInstance(),
+                                    provider.getInstance())),
+                    "three of a round robin");
+            Expect.equal(
+                    (int) 'b', discovery.queryForInstance(SERVICE, "b").getPort(), "port of b");
             Expect.equal(Set.of(SERVICE), Set.copyOf(discovery.queryForNames()), "names");
 
             contest.killHolder();
-            Expect.becomes(Arena.WAIT_MILLIS, Set.of("b", "c"), "instances after the kill", () -> ids(cache.getInstances()));
-            Expect.becomes(Arena.WAIT_MILLIS, Set.of("b", "c"), "instances of the provider after the kill", () -> ids(provider.getAllInstances()));
+            Expect.becomes(
+                    Arena.WAIT_MILLIS,
+                    Set.of("b", "c"),
+                    "instances after the kill",
+                    () -> ids(cache.getInstances()));
+            Expect.becomes(
+                    Arena.WAIT_MILLIS,
+                    Set.of("b", "c"),
+                    "instances of the provider after the kill",
+                    () -> ids(provider.getAllInstances()));
             Expect.equal(null, discovery.queryForInstance(SERVICE, "a"), "the killed instance");
 
             contest.tell("update");
-            Expect.eventually(Arena.WAIT_MILLIS, "the cache sees new payloads", () -> cache.getInstances().size() == 2 && cache.getInstances().stream().allMatch(one -> one.getPayload().equals("new")));
+            Expect.eventually(
+                    Arena.WAIT_MILLIS,
+                    "the cache sees new payloads",
+                    () ->
+                            cache.getInstances().size() == 2
+                                    && cache.getInstances().stream()
+                                            .allMatch(one -> one.getPayload().equals("new")));
             contest.tell("unregister");
-            Expect.becomes(Arena.WAIT_MILLIS, Set.of(), "instances after they unregistered", () -> ids(discovery.queryForInstances(SERVICE)));
-            Expect.becomes(Arena.WAIT_MILLIS, Set.of(), "instances in the cache after they unregistered", () -> ids(cache.getInstances()));
+            Expect.becomes(
+                    Arena.WAIT_MILLIS,
+                    Set.of(),
+                    "instances after they unregistered",
+                    () -> ids(discovery.queryForInstances(SERVICE)));
+            Expect.becomes(
+                    Arena.WAIT_MILLIS,
+                    Set.of(),
+                    "instances in the cache after they unregistered",
+                    () -> ids(cache.getInstances()));
             contest.tell("stop");
             contest.awaitOthers();
         }

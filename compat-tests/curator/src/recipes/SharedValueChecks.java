@@ -2,9 +2,11 @@ package recipes;
 
 import compat.Check;
 import compat.Expect;
-import java.util.Arrays;
+
 import org.apache.curator.framework.recipes.shared.SharedValue;
 import org.apache.curator.framework.recipes.shared.VersionedValue;
+
+import java.util.Arrays;
 
 /** Bytes that all processes see and set: here a text to which each appends its letter. */
 public final class SharedValueChecks implements Contestant {
@@ -14,7 +16,8 @@ public final class SharedValueChecks implements Contestant {
             value.start();
             for (int round = 0; round < Stage.ROUNDS; round++) {
                 VersionedValue<byte[]> seen = value.getVersionedValue();
-                while (!value.trySetValue(seen, (new String(seen.getValue()) + stage.id).getBytes())) {
+                while (!value.trySetValue(
+                        seen, (new String(seen.getValue()) + stage.id).getBytes())) {
                     seen = value.getVersionedValue();
                 }
                 stage.holdIfVictim();
@@ -24,17 +27,26 @@ public final class SharedValueChecks implements Contestant {
 
     @Check
     public void noLetterIsLost() throws Exception {
-        try (Contest contest = new Contest(SharedValueChecks.class); SharedValue value = new SharedValue(contest.client, contest.path("value"), new byte[0])) {
+        try (Contest contest = new Contest(SharedValueChecks.class);
+                SharedValue value =
+                        new SharedValue(contest.client, contest.path("value"), new byte[0])) {
             value.start();
             contest.go();
             contest.killHolder();
             contest.awaitOthers();
-            Expect.becomes(Arena.WAIT_MILLIS, "aa" + "b".repeat(Stage.ROUNDS) + "c".repeat(Stage.ROUNDS), "letters, sorted", () -> {
-                char[] letters = new String(value.getValue()).toCharArray();
-                Arrays.sort(letters);
-                return new String(letters);
-            });
-            Expect.equal(value.getValue(), contest.client.getData().forPath(contest.path("value")), "value and node");
+            Expect.becomes(
+                    Arena.WAIT_MILLIS,
+                    "aa" + "b".repeat(Stage.ROUNDS) + "c".repeat(Stage.ROUNDS),
+                    "letters, sorted",
+                    () -> {
+                        char[] letters = new String(value.getValue()).toCharArray();
+                        Arrays.sort(letters);
+                        return new String(letters);
+                    });
+            Expect.equal(
+                    value.getValue(),
+                    contest.client.getData().forPath(contest.path("value")),
+                    "value and node");
         }
     }
 }

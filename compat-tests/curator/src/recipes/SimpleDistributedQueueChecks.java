@@ -2,16 +2,19 @@ package recipes;
 
 import compat.Check;
 import compat.Expect;
+
+import org.apache.curator.framework.recipes.queue.SimpleDistributedQueue;
+
 import java.util.List;
 import java.util.NoSuchElementException;
 import java.util.concurrent.TimeUnit;
-import org.apache.curator.framework.recipes.queue.SimpleDistributedQueue;
 
 /** The queue of ZooKeeper's own recipes: first in, first out. */
 public final class SimpleDistributedQueueChecks implements Contestant {
     @Override
     public void compete(Stage stage) throws Exception {
-        SimpleDistributedQueue queue = new SimpleDistributedQueue(stage.client, stage.path("queue"));
+        SimpleDistributedQueue queue =
+                new SimpleDistributedQueue(stage.client, stage.path("queue"));
         while (true) {
             String item = new String(queue.take());
             if (item.equals("stop")) {
@@ -27,7 +30,8 @@ public final class SimpleDistributedQueueChecks implements Contestant {
     @Check
     public void eachItemIsTakenByOne() throws Exception {
         try (Contest contest = new Contest(SimpleDistributedQueueChecks.class)) {
-            SimpleDistributedQueue queue = new SimpleDistributedQueue(contest.client, contest.path("queue"));
+            SimpleDistributedQueue queue =
+                    new SimpleDistributedQueue(contest.client, contest.path("queue"));
             contest.go();
             for (String item : Queues.items("i")) {
                 Expect.equal(true, queue.offer(item.getBytes()), "offer");
@@ -43,7 +47,8 @@ public final class SimpleDistributedQueueChecks implements Contestant {
     @Check
     public void firstInIsFirstOut() throws Exception {
         try (Arena arena = new Arena()) {
-            SimpleDistributedQueue queue = new SimpleDistributedQueue(arena.client, arena.path("queue"));
+            SimpleDistributedQueue queue =
+                    new SimpleDistributedQueue(arena.client, arena.path("queue"));
             Expect.equal(null, queue.poll(200, TimeUnit.MILLISECONDS), "poll of an empty queue");
             for (String item : Queues.items("i")) {
                 queue.offer(item.getBytes());

@@ -1,5 +1,7 @@
 package recipes;
 
+import org.apache.curator.framework.CuratorFramework;
+
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -8,14 +10,18 @@ import java.nio.file.Path;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.locks.LockSupport;
-import org.apache.curator.framework.CuratorFramework;
 
-/** One competing process: its client, its place in the contest, and the line to the process that started it. */
+/**
+ * One competing process: its client, its place in the contest, and the line to the process that
+ * started it.
+ */
 public final class Stage {
     /** How often each process goes through its critical section. */
     static final int ROUNDS = 8;
+
     /** The victim stops inside at this round, so that it has done some work before. */
     private static final int VICTIM_ROUND = 2;
+
     private static final long WORK_MILLIS = 3;
 
     final CuratorFramework client;
@@ -26,7 +32,9 @@ public final class Stage {
     private final BlockingQueue<String> commands = new LinkedBlockingQueue<>();
     private int entered;
 
-    private Stage(String connect, int sessionMillis, String root, String id, boolean victim, Path history) throws Exception {
+    private Stage(
+            String connect, int sessionMillis, String root, String id, boolean victim, Path history)
+            throws Exception {
         this.root = root;
         this.id = id;
         this.victim = victim;
@@ -38,8 +46,16 @@ public final class Stage {
     }
 
     public static void main(String[] arguments) throws Exception {
-        Contestant contestant = (Contestant) Class.forName(arguments[0]).getDeclaredConstructor().newInstance();
-        Stage stage = new Stage(arguments[1], Integer.parseInt(arguments[2]), arguments[3], arguments[4], Boolean.parseBoolean(arguments[5]), Path.of(arguments[6]));
+        Contestant contestant =
+                (Contestant) Class.forName(arguments[0]).getDeclaredConstructor().newInstance();
+        Stage stage =
+                new Stage(
+                        arguments[1],
+                        Integer.parseInt(arguments[2]),
+                        arguments[3],
+                        arguments[4],
+                        Boolean.parseBoolean(arguments[5]),
+                        Path.of(arguments[6]));
         stage.say("ready");
         stage.await("go");
         contestant.compete(stage);
@@ -49,7 +65,8 @@ public final class Stage {
     }
 
     private void readCommands() {
-        try (BufferedReader reader = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
+        try (BufferedReader reader =
+                new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
             for (String line = reader.readLine(); line != null; line = reader.readLine()) {
                 commands.add(line);
             }
@@ -80,7 +97,10 @@ public final class Stage {
         history.append(id, what);
     }
 
-    /** What the recipe must keep others out of: a counter read and written back without regard to its version. */
+    /**
+     * What the recipe must keep others out of: a counter read and written back without regard to
+     * its version.
+     */
     void critical() throws Exception {
         record("enter");
         holdIfVictim();

@@ -1,10 +1,14 @@
 package recipes;
 
-import java.util.Random;
 import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException;
 
-/** Changes a small tree at random, so that three writers keep getting in each other's way; for caches to follow. */
+import java.util.Random;
+
+/**
+ * Changes a small tree at random, so that three writers keep getting in each other's way; for
+ * caches to follow.
+ */
 public final class TreeWriter implements Contestant {
     static final String TREE = "tree";
     static final String KEPT = TREE + "/kept";
@@ -16,13 +20,20 @@ public final class TreeWriter implements Contestant {
     public void compete(Stage stage) throws Exception {
         if (stage.isVictim()) {
             // They go when the session of the killed process expires, and caches must hear of that.
-            stage.client.create().withMode(CreateMode.EPHEMERAL).forPath(stage.path(TREE + "/ephemeral"), "a".getBytes());
-            stage.client.create().withMode(CreateMode.EPHEMERAL).forPath(stage.path(KEPT + "/ephemeral"), "a".getBytes());
+            stage.client
+                    .create()
+                    .withMode(CreateMode.EPHEMERAL)
+                    .forPath(stage.path(TREE + "/ephemeral"), "a".getBytes());
+            stage.client
+                    .create()
+                    .withMode(CreateMode.EPHEMERAL)
+                    .forPath(stage.path(KEPT + "/ephemeral"), "a".getBytes());
         }
         Random random = new Random(stage.id.hashCode());
         for (int change = 0; change < CHANGES; change++) {
             String top = TREE + "/n" + random.nextInt(TOPS);
-            String path = stage.path(random.nextBoolean() ? top : top + "/m" + random.nextInt(LEAVES));
+            String path =
+                    stage.path(random.nextBoolean() ? top : top + "/m" + random.nextInt(LEAVES));
             try {
                 if (random.nextInt(3) == 0) {
                     stage.client.delete().forPath(path);

@@ -9,7 +9,10 @@ import java.lang.annotation.Target;
 @Retention(RetentionPolicy.RUNTIME)
 @Target(ElementType.METHOD)
 public @interface Check {
-    /** True for checks that mostly wait for the server's own timers: they start first and do not use up a worker. */
+    /**
+     * True for checks that mostly wait for the server's own timers: they start first and do not use
+     * up a worker.
+     */
     boolean waits() default false;
 
     /** After this many seconds the check counts as failed. */

@@ -30,14 +30,19 @@ public final class Child implements Closeable {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         // Cheap to start: there are many children and few cores.
-        command.addAll(List.of("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx96m", "-Xshare:auto"));
+        command.addAll(
+                List.of("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx96m", "-Xshare:auto"));
         String hostsFile = System.getProperty("jdk.net.hosts.file");
         if (hostsFile != null) {
             command.add("-Djdk.net.hosts.file=" + hostsFile);
         }
         command.addAll(List.of("-cp", System.getProperty("java.class.path"), mainClass.getName()));
         command.addAll(List.of(arguments));
-        process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).directory(new File(System.getProperty("java.io.tmpdir"))).start();
+        process =
+                new ProcessBuilder(command)
+                        .redirectError(ProcessBuilder.Redirect.INHERIT)
+                        .directory(new File(System.getProperty("java.io.tmpdir")))
+                        .start();
         input = new PrintStream(process.getOutputStream(), true, StandardCharsets.UTF_8);
         Thread reader = new Thread(this::readLines, "child-output");
         reader.setDaemon(true);
@@ -45,7 +50,9 @@ public final class Child implements Closeable {
     }
 
     private void readLines() {
-        try (BufferedReader reader = new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8))) {
+        try (BufferedReader reader =
+                new BufferedReader(
+                        new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8))) {
             for (String line = reader.readLine(); line != null; line = reader.readLine()) {
                 seen.add(line);
                 lines.add(line);
@@ -63,9 +70,17 @@ public final class Child implements Closeable {
     public String await(String word, long limitMillis) throws InterruptedException {
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(limitMillis);
         while (true) {
-            String line = lines.poll(Math.max(0, deadline - System.nanoTime()), TimeUnit.NANOSECONDS);
+            String line =
+                    lines.poll(Math.max(0, deadline - System.nanoTime()), TimeUnit.NANOSECONDS);
             if (line == null) {
-                throw new AssertionError(name + " did not say '" + word + "' within " + limitMillis + " ms; it said " + seen);
+                throw new AssertionError(
+                        name
+                                + " did not say '"
+                                + word
+                                + "' within "
+                                + limitMillis
+                                + " ms; it said "
+                                + seen);
             }
             if (line.equals(word) || line.startsWith(word + " ")) {
                 return line.substring(word.length()).trim();
@@ -84,7 +99,8 @@ public final class Child implements Closeable {
     /** The process must end by itself with status 0. */
     public void awaitExit(long limitMillis) throws InterruptedException {
         if (!process.waitFor(limitMillis, TimeUnit.MILLISECONDS)) {
-            throw new AssertionError(name + " still runs after " + limitMillis + " ms; it said " + seen);
+            throw new AssertionError(
+                    name + " still runs after " + limitMillis + " ms; it said " + seen);
         }
         Expect.equal(0, process.exitValue(), name + " exit status, having said " + seen);
     }

@@ -33,7 +33,8 @@ public final class Expect {
     }
 
     /** Polls until the condition holds. */
-    public static void eventually(long limitMillis, String what, Condition condition) throws Exception {
+    public static void eventually(long limitMillis, String what, Condition condition)
+            throws Exception {
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(limitMillis);
         while (!condition.holds()) {
             if (System.nanoTime() - deadline > 0) {
@@ -44,7 +45,8 @@ public final class Expect {
     }
 
     /** Polls until the value is the expected one; the message tells the last value seen. */
-    public static <T> void becomes(long limitMillis, T expected, String what, Value<T> value) throws Exception {
+    public static <T> void becomes(long limitMillis, T expected, String what, Value<T> value)
+            throws Exception {
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(limitMillis);
         for (T got = value.get(); !Objects.deepEquals(expected, got); got = value.get()) {
             if (System.nanoTime() - deadline > 0) {
@@ -59,6 +61,8 @@ public final class Expect {
             byte[] bytes = (byte[]) value;
             return bytes.length > 64 ? bytes.length + " bytes" : Arrays.toString(bytes);
         }
-        return value instanceof Object[] ? Arrays.deepToString((Object[]) value) : String.valueOf(value);
+        return value instanceof Object[]
+                ? Arrays.deepToString((Object[]) value)
+                : String.valueOf(value);
     }
 }

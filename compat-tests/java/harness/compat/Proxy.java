@@ -96,7 +96,8 @@ public final class Proxy implements Closeable {
 
     private static void copy(Socket source, Socket target) {
         byte[] buffer = new byte[BUFFER_BYTES];
-        try (InputStream in = source.getInputStream(); OutputStream out = target.getOutputStream()) {
+        try (InputStream in = source.getInputStream();
+                OutputStream out = target.getOutputStream()) {
             for (int count = in.read(buffer); count >= 0; count = in.read(buffer)) {
                 out.write(buffer, 0, count);
             }

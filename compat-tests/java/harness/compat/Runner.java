@@ -21,8 +21,8 @@ import java.util.concurrent.TimeoutException;
  * Runs every {@link Check} of the classes named on the command line and prints a line per check.
  *
  * <p>System properties: {@code compat.workers} checks at a time (default 3), {@code compat.label} a
- * word put before each name, {@code compat.only} runs the checks whose name contains it, and
- * {@code compat.tally} a file that receives "PASSED FAILED" for a calling script to add up.
+ * word put before each name, {@code compat.only} runs the checks whose name contains it, and {@code
+ * compat.tally} a file that receives "PASSED FAILED" for a calling script to add up.
  */
 public final class Runner {
     private static final int FRAMES_SHOWN = 6;
@@ -37,7 +37,9 @@ public final class Runner {
 
     private boolean run(String[] classNames) throws Exception {
         List<Method> checks = find(classNames);
-        ExecutorService workers = Executors.newFixedThreadPool(Integer.getInteger("compat.workers", 3), Runner::daemon);
+        ExecutorService workers =
+                Executors.newFixedThreadPool(
+                        Integer.getInteger("compat.workers", 3), Runner::daemon);
         ExecutorService waiters = Executors.newCachedThreadPool(Runner::daemon);
         List<Future<?>> running = new ArrayList<>();
         for (Method check : checks) {
@@ -51,7 +53,9 @@ public final class Runner {
         if (tally == null) {
             System.out.println(passed + " passed, " + failed + " failed");
         } else {
-            Files.write(Path.of(tally), (passed + " " + failed + "\n").getBytes(StandardCharsets.UTF_8));
+            Files.write(
+                    Path.of(tally),
+                    (passed + " " + failed + "\n").getBytes(StandardCharsets.UTF_8));
         }
         return failed == 0 && passed > 0;
     }
@@ -82,7 +86,10 @@ public final class Runner {
     private static Throwable callWithLimit(Method check) {
         int limitSeconds = check.getAnnotation(Check.class).limitSeconds();
         ExecutorService alone = Executors.newSingleThreadExecutor(Runner::daemon);
-        Callable<Object> call = () -> check.invoke(check.getDeclaringClass().getDeclaredConstructor().newInstance());
+        Callable<Object> call =
+                () ->
+                        check.invoke(
+                                check.getDeclaringClass().getDeclaredConstructor().newInstance());
         Future<Object> result = alone.submit(call);
         try {
             result.get(limitSeconds, TimeUnit.SECONDS);
@@ -115,7 +122,9 @@ public final class Runner {
     private static void printCause(Throwable failure) {
         for (Throwable one = failure; one != null; one = one.getCause()) {
             System.out.println("      " + one);
-            Arrays.stream(one.getStackTrace()).limit(FRAMES_SHOWN).forEach(frame -> System.out.println("        at " + frame));
+            Arrays.stream(one.getStackTrace())
+                    .limit(FRAMES_SHOWN)
+                    .forEach(frame -> System.out.println("        at " + frame));
         }
     }
 

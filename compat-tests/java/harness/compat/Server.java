@@ -7,10 +7,14 @@ import java.security.SecureRandom;
 public final class Server {
     public static final String CONNECT = fromEnvironment();
 
-    /** Servers take at least two ticks; with the longest tick the contract allows (2 s) that is 4 s. */
+    /**
+     * Servers take at least two ticks; with the longest tick the contract allows (2 s) that is 4 s.
+     */
     public static final int SHORT_SESSION_MILLIS = 4_000;
 
-    /** For clients that must live through a loaded machine; every allowed tick grants at least 10 s. */
+    /**
+     * For clients that must live through a loaded machine; every allowed tick grants at least 10 s.
+     */
     public static final int LONG_SESSION_MILLIS = 10_000;
 
     /** Expiry is rounded up to a whole tick (2 s at most); the rest is for a loaded machine. */
@@ -28,7 +32,8 @@ public final class Server {
 
     public static InetSocketAddress address() {
         int colon = CONNECT.lastIndexOf(':');
-        return new InetSocketAddress(CONNECT.substring(0, colon), Integer.parseInt(CONNECT.substring(colon + 1)));
+        return new InetSocketAddress(
+                CONNECT.substring(0, colon), Integer.parseInt(CONNECT.substring(colon + 1)));
     }
 
     /** A root path nobody else uses. */

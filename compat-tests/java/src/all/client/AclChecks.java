@@ -6,10 +6,7 @@ import static client.Client.refused;
 import compat.Check;
 import compat.Expect;
 import compat.Proxy;
-import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.Collections;
-import java.util.List;
+
 import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException.Code;
 import org.apache.zookeeper.Watcher.Event.KeeperState;
@@ -19,6 +16,11 @@ import org.apache.zookeeper.data.ACL;
 import org.apache.zookeeper.data.Id;
 import org.apache.zookeeper.data.Stat;
 import org.apache.zookeeper.server.auth.DigestAuthenticationProvider;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
 
 /** Who may do what: the schemes world, auth, digest and ip, and authentication that fails. */
 public final class AclChecks {
@@ -46,7 +48,8 @@ public final class AclChecks {
             refused(Code.NOAUTH, () -> client.zk.getACL(writable, new Stat()));
 
             // Deleting asks the parent, and the parent here grants creating only.
-            String parent = client.create(root + "/c", acl(Perms.CREATE | Perms.ADMIN, "world", "anyone"));
+            String parent =
+                    client.create(root + "/c", acl(Perms.CREATE | Perms.ADMIN, "world", "anyone"));
             client.create(parent + "/child");
             refused(Code.NOAUTH, () -> client.zk.delete(parent + "/child", -1));
             client.zk.setACL(parent, acl(Perms.DELETE | Perms.READ, "world", "anyone"), 0);
@@ -66,41 +69,60 @@ public final class AclChecks {
 
     @Check
     public void authSchemeStoresTheCreator() throws Exception {
-        try (Client owner = Client.open(); Client stranger = Client.open()) {
+        try (Client owner = Client.open();
+                Client stranger = Client.open()) {
             String node = owner.root() + "/mine";
             refused(Code.INVALIDACL, () -> owner.create(node, Ids.CREATOR_ALL_ACL));
             owner.zk.addAuthInfo("digest", bytes("alice:secret"));
             owner.create(node, Ids.CREATOR_ALL_ACL);
             String id = DigestAuthenticationProvider.generateDigest("alice:secret");
-            Expect.equal(acl(Perms.ALL, "digest", id), owner.zk.getACL(node, new Stat()), "stored ACL");
+            Expect.equal(
+                    acl(Perms.ALL, "digest", id), owner.zk.getACL(node, new Stat()), "stored ACL");
 
             refused(Code.NOAUTH, () -> stranger.zk.getData(node, false, null));
             refused(Code.NOAUTH, () -> stranger.zk.setData(node, null, -1));
             stranger.zk.addAuthInfo("digest", bytes("alice:wrong"));
             refused(Code.NOAUTH, () -> stranger.zk.getData(node, false, null));
             stranger.zk.addAuthInfo("digest", bytes("alice:secret"));
-            Expect.equal(bytes("data"), stranger.zk.getData(node, false, null), "data with the right password");
+            Expect.equal(
+                    bytes("data"),
+                    stranger.zk.getData(node, false, null),
+                    "data with the right password");
             owner.zk.delete(node, -1);
         }
     }
 
     @Check
     public void digestIdsAreHiddenFromThoseWhoMayNotAdminister() throws Exception {
-        try (Client owner = Client.open(); Client reader = Client.open()) {
+        try (Client owner = Client.open();
+                Client reader = Client.open()) {
             owner.zk.addAuthInfo("digest", bytes("bob:pw"));
             String id = DigestAuthenticationProvider.generateDigest("bob:pw");
             List<ACL> list = acl(Perms.ALL, "digest", id);
             list.add(new ACL(Perms.READ, Ids.ANYONE_ID_UNSAFE));
             String node = owner.create(owner.root() + "/n", list);
-            Expect.equal(sorted(list), sorted(owner.zk.getACL(node, new Stat())), "ACL seen by the owner");
+            Expect.equal(
+                    sorted(list),
+                    sorted(owner.zk.getACL(node, new Stat())),
+                    "ACL seen by the owner");
             list.set(0, new ACL(Perms.ALL, new Id("digest", "bob:x")));
-            Expect.equal(sorted(list), sorted(reader.zk.getACL(node, new Stat())), "ACL seen by a reader");
+            Expect.equal(
+                    sorted(list),
+                    sorted(reader.zk.getACL(node, new Stat())),
+                    "ACL seen by a reader");
         }
     }
 
     private static List<String> sorted(List<ACL> list) {
         List<String> lines = new ArrayList<>();
-        list.forEach(acl -> lines.add(acl.getPerms() + " " + acl.getId().getScheme() + " " + acl.getId().getId()));
+        list.forEach(
+                acl ->
+                        lines.add(
+                                acl.getPerms()
+                                        + " "
+                                        + acl.getId().getScheme()
+                                        + " "
+                                        + acl.getId().getId()));
         Collections.sort(lines);
         return lines;
     }
@@ -126,24 +148,33 @@ public final class AclChecks {
     public void aclsThatAreNoneAreRefused() throws Exception {
         try (Client client = Client.open()) {
             String node = client.create(client.root() + "/n");
-            for (List<ACL> bad : Arrays.asList(
-                    acl(Perms.ALL, "nosuchscheme", "x"), acl(Perms.ALL, "world", "somebody"), acl(Perms.ALL, "digest", "nocolon"),
-                    acl(Perms.ALL, "ip", "not.an.address"), acl(Perms.ALL, "ip", "127.0.0.1/33"), acl(Perms.ALL, "auth", ""),
-                    new ArrayList<ACL>())) {
+            for (List<ACL> bad :
+                    Arrays.asList(
+                            acl(Perms.ALL, "nosuchscheme", "x"),
+                            acl(Perms.ALL, "world", "somebody"),
+                            acl(Perms.ALL, "digest", "nocolon"),
+                            acl(Perms.ALL, "ip", "not.an.address"),
+                            acl(Perms.ALL, "ip", "127.0.0.1/33"),
+                            acl(Perms.ALL, "auth", ""),
+                            new ArrayList<ACL>())) {
                 refused(Code.INVALIDACL, () -> client.create(node + "/c", bad));
                 refused(Code.INVALIDACL, () -> client.zk.setACL(node, bad, 0));
             }
-            Expect.equal(Ids.OPEN_ACL_UNSAFE, client.zk.getACL(node, new Stat()), "ACL after refusals");
+            Expect.equal(
+                    Ids.OPEN_ACL_UNSAFE, client.zk.getACL(node, new Stat()), "ACL after refusals");
         }
     }
 
     @Check
     public void identitiesAddUpAndSurviveAReconnect() throws Exception {
-        try (Proxy proxy = new Proxy(); Client client = Client.open(proxy.connect())) {
+        try (Proxy proxy = new Proxy();
+                Client client = Client.open(proxy.connect())) {
             client.zk.addAuthInfo("digest", bytes("one:1"));
             client.zk.addAuthInfo("digest", bytes("two:2"));
-            List<ACL> one = acl(Perms.ALL, "digest", DigestAuthenticationProvider.generateDigest("one:1"));
-            List<ACL> two = acl(Perms.ALL, "digest", DigestAuthenticationProvider.generateDigest("two:2"));
+            List<ACL> one =
+                    acl(Perms.ALL, "digest", DigestAuthenticationProvider.generateDigest("one:1"));
+            List<ACL> two =
+                    acl(Perms.ALL, "digest", DigestAuthenticationProvider.generateDigest("two:2"));
             String first = client.create(client.root() + "/one", one);
             String second = client.create(client.root() + "/two", two);
             client.zk.getData(first, false, null);

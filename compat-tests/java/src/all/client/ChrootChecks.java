@@ -6,14 +6,16 @@ import static client.Client.refused;
 import compat.Check;
 import compat.Expect;
 import compat.Server;
-import java.util.Arrays;
-import java.util.Collections;
+
 import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException.Code;
 import org.apache.zookeeper.Op;
 import org.apache.zookeeper.OpResult;
 import org.apache.zookeeper.Watcher.Event.EventType;
 import org.apache.zookeeper.ZooDefs.Ids;
+
+import java.util.Arrays;
+import java.util.Collections;
 
 /** A connect string with a path: everything happens below it and is told without it. */
 public final class ChrootChecks {
@@ -23,17 +25,39 @@ public final class ChrootChecks {
             String chroot = outside.create(outside.root() + "/base");
             try (Client inside = Client.open(Server.CONNECT + chroot)) {
                 Expect.equal("/n", inside.create("/n"), "name");
-                Expect.equal("/s0000000001", inside.create("/s", CreateMode.EPHEMERAL_SEQUENTIAL), "name");
-                Expect.equal(bytes("data"), outside.zk.getData(chroot + "/n", false, null), "data from outside");
-                Expect.equal(2, inside.zk.getChildren("/", false).size(), "children of the inner root");
-                Expect.equal(Collections.emptyList(), inside.zk.getChildren("/n", false), "children");
-                OpResult made = inside.zk.multi(Arrays.asList(Op.create("/m", null, Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT))).get(0);
+                Expect.equal(
+                        "/s0000000001",
+                        inside.create("/s", CreateMode.EPHEMERAL_SEQUENTIAL),
+                        "name");
+                Expect.equal(
+                        bytes("data"),
+                        outside.zk.getData(chroot + "/n", false, null),
+                        "data from outside");
+                Expect.equal(
+                        2, inside.zk.getChildren("/", false).size(), "children of the inner root");
+                Expect.equal(
+                        Collections.emptyList(), inside.zk.getChildren("/n", false), "children");
+                OpResult made =
+                        inside.zk
+                                .multi(
+                                        Arrays.asList(
+                                                Op.create(
+                                                        "/m",
+                                                        null,
+                                                        Ids.OPEN_ACL_UNSAFE,
+                                                        CreateMode.PERSISTENT)))
+                                .get(0);
                 // The clients do not take the chroot off names in the results of a multi.
-                Expect.equal(chroot + "/m", ((OpResult.CreateResult) made).getPath(), "name from a multi");
+                Expect.equal(
+                        chroot + "/m",
+                        ((OpResult.CreateResult) made).getPath(),
+                        "name from a multi");
                 refused(Code.NODEEXISTS, () -> inside.create("/n"));
                 refused(Code.NONODE, () -> inside.zk.getData(chroot, false, null));
             }
-            Expect.that(!outside.exists(chroot + "/s0000000001"), "ephemeral below the chroot outlived its session");
+            Expect.that(
+                    !outside.exists(chroot + "/s0000000001"),
+                    "ephemeral below the chroot outlived its session");
         }
     }
 

@@ -2,11 +2,7 @@ package client;
 
 import compat.Expect;
 import compat.Server;
-import java.io.Closeable;
-import java.nio.charset.StandardCharsets;
-import java.util.List;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
+
 import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException;
 import org.apache.zookeeper.Watcher.Event.KeeperState;
@@ -15,7 +11,16 @@ import org.apache.zookeeper.ZooDefs.Ids;
 import org.apache.zookeeper.ZooKeeper;
 import org.apache.zookeeper.data.ACL;
 
-/** A connected ZooKeeper handle, the events of its default watcher, and a root of its own that it removes at the end. */
+import java.io.Closeable;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * A connected ZooKeeper handle, the events of its default watcher, and a root of its own that it
+ * removes at the end.
+ */
 final class Client implements Closeable {
     static final long CONNECT_MILLIS = 15_000;
 
@@ -23,11 +28,13 @@ final class Client implements Closeable {
     final Events events;
     private String root;
 
-    private Client(String connect, int sessionMillis, long sessionId, byte[] password) throws Exception {
+    private Client(String connect, int sessionMillis, long sessionId, byte[] password)
+            throws Exception {
         events = new Events();
-        zk = password == null
-                ? new ZooKeeper(connect, sessionMillis, events)
-                : new ZooKeeper(connect, sessionMillis, events, sessionId, password);
+        zk =
+                password == null
+                        ? new ZooKeeper(connect, sessionMillis, events)
+                        : new ZooKeeper(connect, sessionMillis, events, sessionId, password);
     }
 
     static Client open() throws Exception {
@@ -55,7 +62,12 @@ final class Client implements Closeable {
     /** The root of this check; made when first asked for. */
     String root() throws Exception {
         if (root == null) {
-            root = zk.create(Server.freshRoot("java"), null, Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT);
+            root =
+                    zk.create(
+                            Server.freshRoot("java"),
+                            null,
+                            Ids.OPEN_ACL_UNSAFE,
+                            CreateMode.PERSISTENT);
         }
         return root;
     }
@@ -76,7 +88,10 @@ final class Client implements Closeable {
         return zk.exists(path, false) != null;
     }
 
-    /** All events of changes made before this call have been given to their watchers when it returns. */
+    /**
+     * All events of changes made before this call have been given to their watchers when it
+     * returns.
+     */
     void settle() throws Exception {
         CountDownLatch done = new CountDownLatch(1);
         zk.sync("/", (code, path, context) -> done.countDown(), null);

@@ -1,15 +1,17 @@
 package client;
 
 import compat.Expect;
+
+import org.apache.zookeeper.WatchedEvent;
+import org.apache.zookeeper.Watcher;
+import org.apache.zookeeper.Watcher.Event.EventType;
+import org.apache.zookeeper.Watcher.Event.KeeperState;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
-import org.apache.zookeeper.WatchedEvent;
-import org.apache.zookeeper.Watcher;
-import org.apache.zookeeper.Watcher.Event.EventType;
-import org.apache.zookeeper.Watcher.Event.KeeperState;
 
 /** A watcher that keeps what it is told: changes of nodes and changes of the connection apart. */
 final class Events implements Watcher {
@@ -32,9 +34,16 @@ final class Events implements Watcher {
         List<KeeperState> seen = new ArrayList<>();
         long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(limitMillis);
         while (true) {
-            KeeperState state = states.poll(Math.max(0, deadline - System.nanoTime()), TimeUnit.NANOSECONDS);
+            KeeperState state =
+                    states.poll(Math.max(0, deadline - System.nanoTime()), TimeUnit.NANOSECONDS);
             if (state == null) {
-                throw new AssertionError("state " + wanted + " did not come within " + limitMillis + " ms; seen: " + seen);
+                throw new AssertionError(
+                        "state "
+                                + wanted
+                                + " did not come within "
+                                + limitMillis
+                                + " ms; seen: "
+                                + seen);
             }
             if (state == wanted) {
                 return;

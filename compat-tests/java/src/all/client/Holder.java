@@ -1,10 +1,12 @@
 package client;
 
 import compat.Server;
-import java.io.BufferedReader;
-import java.io.InputStreamReader;
+
 import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.ZooDefs.Ids;
+
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
 
 /**
  * A process to be killed. It makes an ephemeral node and says "made SESSION-MILLIS"; at "touch" it

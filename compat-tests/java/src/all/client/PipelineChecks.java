@@ -4,15 +4,20 @@ import static client.Client.bytes;
 
 import compat.Check;
 import compat.Expect;
+
+import org.apache.zookeeper.CreateMode;
+import org.apache.zookeeper.ZooDefs.Ids;
+
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.TreeSet;
-import org.apache.zookeeper.CreateMode;
-import org.apache.zookeeper.ZooDefs.Ids;
 
-/** Thousands of requests in flight on one connection: answered in order, each reading what was written before it. */
+/**
+ * Thousands of requests in flight on one connection: answered in order, each reading what was
+ * written before it.
+ */
 public final class PipelineChecks {
     private static final int REQUESTS = 4_000;
 
@@ -26,19 +31,30 @@ public final class PipelineChecks {
                 int number = i;
                 int version = i / 2;
                 if (i % 2 == 0) {
-                    client.zk.setData(node, bytes("v" + version), version, (code, path, context, stat) -> {
-                        order.add(number);
-                        if (code != 0 || stat.getVersion() != version + 1) {
-                            wrong.add("setData " + number + ": " + code);
-                        }
-                    }, null);
+                    client.zk.setData(
+                            node,
+                            bytes("v" + version),
+                            version,
+                            (code, path, context, stat) -> {
+                                order.add(number);
+                                if (code != 0 || stat.getVersion() != version + 1) {
+                                    wrong.add("setData " + number + ": " + code);
+                                }
+                            },
+                            null);
                 } else {
-                    client.zk.getData(node, false, (code, path, context, data, stat) -> {
-                        order.add(number);
-                        if (code != 0 || !new String(data).equals("v" + version) || stat.getVersion() != version + 1) {
-                            wrong.add("getData " + number + ": " + code);
-                        }
-                    }, null);
+                    client.zk.getData(
+                            node,
+                            false,
+                            (code, path, context, data, stat) -> {
+                                order.add(number);
+                                if (code != 0
+                                        || !new String(data).equals("v" + version)
+                                        || stat.getVersion() != version + 1) {
+                                    wrong.add("getData " + number + ": " + code);
+                                }
+                            },
+                            null);
                 }
             }
             client.settle();
@@ -54,7 +70,13 @@ public final class PipelineChecks {
             List<String> names = Collections.synchronizedList(new ArrayList<>());
             List<String> wanted = new ArrayList<>();
             for (int i = 0; i < REQUESTS; i++) {
-                client.zk.create(root + "/s", null, Ids.OPEN_ACL_UNSAFE, CreateMode.EPHEMERAL_SEQUENTIAL, (code, path, context, name) -> names.add(name), null);
+                client.zk.create(
+                        root + "/s",
+                        null,
+                        Ids.OPEN_ACL_UNSAFE,
+                        CreateMode.EPHEMERAL_SEQUENTIAL,
+                        (code, path, context, name) -> names.add(name),
+                        null);
                 wanted.add(String.format("%s/s%010d", root, i));
             }
             client.settle();
@@ -71,11 +93,32 @@ public final class PipelineChecks {
             List<Integer> codes = Collections.synchronizedList(new ArrayList<>());
             List<Integer> wanted = new ArrayList<>();
             for (int i = 0; i < 500; i++) {
-                client.zk.create(root + "/n" + i, null, Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT, (code, path, context, name) -> codes.add(code), null);
-                client.zk.create(root + "/n" + i, null, Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT, (code, path, context, name) -> codes.add(code), null);
-                client.zk.getData(root + "/missing", false, (code, path, context, data, stat) -> codes.add(code), null);
-                client.zk.delete(root + "/n" + i, 0, (code, path, context) -> codes.add(code), null);
-                client.zk.exists(root + "/n" + i, false, (code, path, context, stat) -> codes.add(code), null);
+                client.zk.create(
+                        root + "/n" + i,
+                        null,
+                        Ids.OPEN_ACL_UNSAFE,
+                        CreateMode.PERSISTENT,
+                        (code, path, context, name) -> codes.add(code),
+                        null);
+                client.zk.create(
+                        root + "/n" + i,
+                        null,
+                        Ids.OPEN_ACL_UNSAFE,
+                        CreateMode.PERSISTENT,
+                        (code, path, context, name) -> codes.add(code),
+                        null);
+                client.zk.getData(
+                        root + "/missing",
+                        false,
+                        (code, path, context, data, stat) -> codes.add(code),
+                        null);
+                client.zk.delete(
+                        root + "/n" + i, 0, (code, path, context) -> codes.add(code), null);
+                client.zk.exists(
+                        root + "/n" + i,
+                        false,
+                        (code, path, context, stat) -> codes.add(code),
+                        null);
                 wanted.addAll(Arrays.asList(0, -110, -101, 0, -101));
             }
             client.settle();
@@ -97,11 +140,17 @@ public final class PipelineChecks {
                 }
                 for (int i = 0; i < each; i++) {
                     for (Client client : open) {
-                        client.zk.create(root + "/s", null, Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT_SEQUENTIAL, (code, path, context, name) -> {
-                            synchronized (names) {
-                                names.add(code + " " + name);
-                            }
-                        }, null);
+                        client.zk.create(
+                                root + "/s",
+                                null,
+                                Ids.OPEN_ACL_UNSAFE,
+                                CreateMode.PERSISTENT_SEQUENTIAL,
+                                (code, path, context, name) -> {
+                                    synchronized (names) {
+                                        names.add(code + " " + name);
+                                    }
+                                },
+                                null);
                     }
                 }
                 for (Client client : open) {

@@ -6,21 +6,27 @@ import static client.Client.refused;
 import compat.Check;
 import compat.Expect;
 import compat.Proxy;
-import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.Collections;
-import java.util.List;
+
 import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException.Code;
 import org.apache.zookeeper.Watcher.Event.EventType;
 import org.apache.zookeeper.Watcher.Event.KeeperState;
 import org.apache.zookeeper.ZooDefs.Ids;
 
-/** One-shot watches: data, existence and children, their order, and their re-arming after a lost connection. */
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+
+/**
+ * One-shot watches: data, existence and children, their order, and their re-arming after a lost
+ * connection.
+ */
 public final class WatchChecks {
     @Check
     public void dataWatchFiresOnce() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.create(writing.root() + "/n");
             Events events = new Events();
             watching.zk.getData(node, events, null);
@@ -43,7 +49,8 @@ public final class WatchChecks {
 
     @Check
     public void existsWatchSeesCreationChangeAndDeletion() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.root() + "/n";
             Events events = new Events();
             Expect.equal(null, watching.zk.exists(node, events), "Stat of a missing node");
@@ -62,7 +69,8 @@ public final class WatchChecks {
 
     @Check
     public void childWatchSeesNamesNotData() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.create(writing.root() + "/n");
             Events events = new Events();
             watching.zk.getChildren(node, events);
@@ -87,7 +95,8 @@ public final class WatchChecks {
 
     @Check
     public void readsThatFailArmNothing() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.root() + "/n";
             Events events = new Events();
             refused(Code.NONODE, () -> watching.zk.getData(node, events, null));
@@ -102,7 +111,8 @@ public final class WatchChecks {
 
     @Check
     public void oneWatcherIsToldOnceOfOneDelete() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.create(writing.root() + "/n");
             Events events = new Events();
             Events second = new Events();
@@ -126,7 +136,12 @@ public final class WatchChecks {
             for (int round = 0; round < 50; round++) {
                 List<String> order = Collections.synchronizedList(new ArrayList<>());
                 client.zk.getData(node, event -> order.add("event"), null);
-                client.zk.setData(node, null, -1, (code, path, context, stat) -> order.add("reply " + code), null);
+                client.zk.setData(
+                        node,
+                        null,
+                        -1,
+                        (code, path, context, stat) -> order.add("reply " + code),
+                        null);
                 client.settle();
                 Expect.equal(Arrays.asList("event", "reply 0"), order, "order in round " + round);
             }
@@ -135,21 +150,27 @@ public final class WatchChecks {
 
     @Check
     public void eventComesBeforeTheNewDataIsSeen() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.create(writing.root() + "/n");
             for (int round = 0; round < 100; round++) {
                 List<String> order = Collections.synchronizedList(new ArrayList<>());
                 watching.zk.getData(node, event -> order.add("event"), null);
-                writing.zk.setData(node, bytes("x"), round, (code, path, context, stat) -> { }, null);
+                writing.zk.setData(
+                        node, bytes("x"), round, (code, path, context, stat) -> {}, null);
                 int version = round + 1;
                 boolean[] seen = new boolean[1];
                 while (!seen[0]) {
-                    watching.zk.getData(node, false, (code, path, context, data, stat) -> {
-                        if (stat.getVersion() == version && !seen[0]) {
-                            order.add("data");
-                            seen[0] = true;
-                        }
-                    }, null);
+                    watching.zk.getData(
+                            node,
+                            false,
+                            (code, path, context, data, stat) -> {
+                                if (stat.getVersion() == version && !seen[0]) {
+                                    order.add("data");
+                                    seen[0] = true;
+                                }
+                            },
+                            null);
                     watching.settle();
                 }
                 Expect.equal(Arrays.asList("event", "data"), order, "order in round " + round);
@@ -173,12 +194,26 @@ public final class WatchChecks {
         }
     }
 
-    /** setWatches: what changed while the connection was away is told at once, the rest stays armed. */
+    /**
+     * setWatches: what changed while the connection was away is told at once, the rest stays armed.
+     */
     @Check
     public void watchesOutliveALostConnection() throws Exception {
-        try (Proxy proxy = new Proxy(); Client watching = Client.open(proxy.connect()); Client writing = Client.open()) {
+        try (Proxy proxy = new Proxy();
+                Client watching = Client.open(proxy.connect());
+                Client writing = Client.open()) {
             String root = writing.root();
-            for (String name : Arrays.asList("data", "gone", "parent", "parent/old", "bare", "same", "sameParent", "deletedParent", "reborn")) {
+            for (String name :
+                    Arrays.asList(
+                            "data",
+                            "gone",
+                            "parent",
+                            "parent/old",
+                            "bare",
+                            "same",
+                            "sameParent",
+                            "deletedParent",
+                            "reborn")) {
                 writing.create(root + "/" + name);
             }
             Events events = new Events();
@@ -215,7 +250,8 @@ public final class WatchChecks {
                             "NodeDeleted " + root + "/bare",
                             "NodeDeleted " + root + "/deletedParent",
                             "NodeDeleted " + root + "/gone"),
-                    events.drainSorted(), "events after the reconnect");
+                    events.drainSorted(),
+                    "events after the reconnect");
 
             writing.zk.setData(root + "/same", null, -1);
             events.next(EventType.NodeDataChanged, root + "/same");
@@ -233,11 +269,14 @@ public final class WatchChecks {
     public void thousandsOfWatchesAreRearmed() throws Exception {
         int nodes = 2_000;
         String longName = String.join("", Collections.nCopies(100, "n"));
-        try (Proxy proxy = new Proxy(); Client watching = Client.open(proxy.connect()); Client writing = Client.open()) {
+        try (Proxy proxy = new Proxy();
+                Client watching = Client.open(proxy.connect());
+                Client writing = Client.open()) {
             String root = writing.root();
             Events events = new Events();
             for (int i = 0; i < nodes; i++) {
-                watching.zk.exists(root + "/" + longName + i, events, (code, path, context, stat) -> { }, null);
+                watching.zk.exists(
+                        root + "/" + longName + i, events, (code, path, context, stat) -> {}, null);
             }
             watching.settle();
             proxy.cut();
@@ -246,7 +285,13 @@ public final class WatchChecks {
             watching.settle();
             events.none();
             for (int i = 0; i < nodes; i++) {
-                writing.zk.create(root + "/" + longName + i, null, Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT, (code, path, context, name) -> { }, null);
+                writing.zk.create(
+                        root + "/" + longName + i,
+                        null,
+                        Ids.OPEN_ACL_UNSAFE,
+                        CreateMode.PERSISTENT,
+                        (code, path, context, name) -> {},
+                        null);
             }
             writing.settle();
             watching.settle();

@@ -3,6 +3,7 @@ package client;
 import static client.Client.refused;
 
 import compat.Check;
+
 import org.apache.zookeeper.KeeperException.Code;
 import org.apache.zookeeper.Watcher.Event.EventType;
 import org.apache.zookeeper.Watcher.WatcherType;
@@ -11,7 +12,8 @@ import org.apache.zookeeper.Watcher.WatcherType;
 public final class RemoveWatchesChecks {
     @Check
     public void aRemovedDataWatchIsSilent() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.create(writing.root() + "/n");
             Events data = new Events();
             Events children = new Events();
@@ -29,7 +31,8 @@ public final class RemoveWatchesChecks {
 
     @Check
     public void aRemovedChildWatchIsSilent() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.create(writing.root() + "/n");
             Events data = new Events();
             Events children = new Events();
@@ -47,7 +50,8 @@ public final class RemoveWatchesChecks {
 
     @Check
     public void removeAllTakesEveryKind() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.create(writing.root() + "/n");
             Events first = new Events();
             Events second = new Events();
@@ -67,7 +71,8 @@ public final class RemoveWatchesChecks {
     /** Only the last of two watchers on a path ends the server's watch. */
     @Check
     public void theOtherWatcherStays() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.create(writing.root() + "/n");
             Events first = new Events();
             Events second = new Events();
@@ -87,10 +92,16 @@ public final class RemoveWatchesChecks {
         try (Client client = Client.open()) {
             String node = client.create(client.root() + "/n");
             Events events = new Events();
-            refused(Code.NOWATCHER, () -> client.zk.removeWatches(node, events, WatcherType.Data, false));
+            refused(
+                    Code.NOWATCHER,
+                    () -> client.zk.removeWatches(node, events, WatcherType.Data, false));
             client.zk.getData(node, events, null);
-            refused(Code.NOWATCHER, () -> client.zk.removeWatches(node, events, WatcherType.Children, false));
-            refused(Code.NOWATCHER, () -> client.zk.removeWatches(node, new Events(), WatcherType.Data, false));
+            refused(
+                    Code.NOWATCHER,
+                    () -> client.zk.removeWatches(node, events, WatcherType.Children, false));
+            refused(
+                    Code.NOWATCHER,
+                    () -> client.zk.removeWatches(node, new Events(), WatcherType.Data, false));
             client.zk.removeWatches(node, events, WatcherType.Data, false);
         }
     }

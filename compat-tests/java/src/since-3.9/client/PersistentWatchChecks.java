@@ -6,10 +6,7 @@ import static client.Client.refused;
 import compat.Check;
 import compat.Expect;
 import compat.Proxy;
-import java.util.Arrays;
-import java.util.List;
-import java.util.concurrent.BlockingQueue;
-import java.util.concurrent.LinkedBlockingQueue;
+
 import org.apache.zookeeper.AddWatchMode;
 import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException.Code;
@@ -22,11 +19,17 @@ import org.apache.zookeeper.ZooDefs.Perms;
 import org.apache.zookeeper.data.ACL;
 import org.apache.zookeeper.data.Stat;
 
+import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+
 /** Watches that stay: on one node, and on a whole subtree. */
 public final class PersistentWatchChecks {
     @Check
     public void persistentSeesTheNodeAndItsChildrensNames() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.root() + "/n";
             Events events = new Events();
             watching.zk.addWatch(node, events, AddWatchMode.PERSISTENT);
@@ -54,7 +57,8 @@ public final class PersistentWatchChecks {
 
     @Check
     public void recursiveSeesTheSubtree() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.root() + "/n";
             Events events = new Events();
             watching.zk.addWatch(node, events, AddWatchMode.PERSISTENT_RECURSIVE);
@@ -85,7 +89,8 @@ public final class PersistentWatchChecks {
     /** One-shot watches on the same node fire and go; the persistent one stays. */
     @Check
     public void kindsOfWatchesDoNotDisturbEachOther() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.create(writing.root() + "/n");
             Events persistent = new Events();
             Events recursive = new Events();
@@ -108,7 +113,8 @@ public final class PersistentWatchChecks {
 
     @Check
     public void eventsCarryTheZxidOfTheChange() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.root() + "/n";
             BlockingQueue<WatchedEvent> events = new LinkedBlockingQueue<>();
             watching.zk.addWatch(node, events::add, AddWatchMode.PERSISTENT);
@@ -118,13 +124,18 @@ public final class PersistentWatchChecks {
             writing.zk.delete(node, -1);
             long deleted = writing.zk.exists(writing.root(), false).getPzxid();
             watching.settle();
-            Expect.equal(List.of(made.getCzxid(), set.getMzxid(), deleted), events.stream().map(WatchedEvent::getZxid).toList(), "zxids of the events");
+            Expect.equal(
+                    List.of(made.getCzxid(), set.getMzxid(), deleted),
+                    events.stream().map(WatchedEvent::getZxid).toList(),
+                    "zxids of the events");
         }
     }
 
     @Check
     public void theyOutliveALostConnection() throws Exception {
-        try (Proxy proxy = new Proxy(); Client watching = Client.open(proxy.connect()); Client writing = Client.open()) {
+        try (Proxy proxy = new Proxy();
+                Client watching = Client.open(proxy.connect());
+                Client writing = Client.open()) {
             String root = writing.root();
             String node = writing.create(root + "/n");
             String tree = writing.create(root + "/tree");
@@ -141,7 +152,8 @@ public final class PersistentWatchChecks {
             proxy.heal();
             watching.awaitConnected();
             watching.settle();
-            // What a persistent watch missed is not replayed to it as such. The one-shot watch of the
+            // What a persistent watch missed is not replayed to it as such. The one-shot watch of
+            // the
             // same client is, and the client hands that event to every watcher of the path.
             once.next(EventType.NodeDataChanged, node);
             persistent.next(EventType.NodeDataChanged, node);
@@ -158,7 +170,8 @@ public final class PersistentWatchChecks {
 
     @Check
     public void theyCanBeRemoved() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String node = writing.create(writing.root() + "/n");
             Events persistent = new Events();
             Events recursive = new Events();
@@ -175,18 +188,25 @@ public final class PersistentWatchChecks {
             watching.settle();
             persistent.none();
             recursive.none();
-            refused(Code.NOWATCHER, () -> watching.zk.removeWatches(node, persistent, WatcherType.Persistent, false));
+            refused(
+                    Code.NOWATCHER,
+                    () ->
+                            watching.zk.removeWatches(
+                                    node, persistent, WatcherType.Persistent, false));
         }
     }
 
     /** An event is told only to those who may read the node. */
     @Check
     public void unreadableNodesAreNotToldOf() throws Exception {
-        try (Client watching = Client.open(); Client writing = Client.open()) {
+        try (Client watching = Client.open();
+                Client writing = Client.open()) {
             String root = writing.root();
             Events events = new Events();
             watching.zk.addWatch(root, events, AddWatchMode.PERSISTENT_RECURSIVE);
-            writing.create(root + "/hidden", Arrays.asList(new ACL(Perms.ALL & ~Perms.READ, Ids.ANYONE_ID_UNSAFE)));
+            writing.create(
+                    root + "/hidden",
+                    Arrays.asList(new ACL(Perms.ALL & ~Perms.READ, Ids.ANYONE_ID_UNSAFE)));
             writing.zk.setData(root + "/hidden", null, -1);
             writing.create(root + "/seen");
             writing.zk.delete(root + "/hidden", -1);
