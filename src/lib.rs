@@ -1,1 +1,3 @@
 //! Meerkat.
+
+pub mod config;
