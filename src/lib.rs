@@ -1,6 +1,7 @@
 //! Meerkat: a coordination server that speaks Apache ZooKeeper's wire protocol.
 
 pub mod auth;
+pub mod config;
 pub mod op;
 pub mod session;
 pub mod state;
