@@ -131,7 +131,7 @@ impl Draft {
             };
             if read_here {
                 self.set(row, Setting { key, text })
-                    .map_err(|kind| ConfigError::in_key(name, kind))?;
+                    .map_err(|kind| ConfigError::in_key(&format!("-D{name}"), kind))?;
             } else if name != key {
                 // A name without the prefix may be anybody's; one with it was meant for us.
                 self.warn(
@@ -185,10 +185,11 @@ impl Draft {
             }
             return Some((name, row));
         }
+        // The guide heads many a property with its prefix; a key of the file itself never has one.
         let prefixless = name.strip_prefix("zookeeper.").unwrap_or(name);
-        let alias = keys::key_for_heading(prefixless)
-            .or_else(|| (prefixless != name).then_some(prefixless));
-        let Some((key, row)) = alias.and_then(|key| keys::find(key).map(|row| (key, row))) else {
+        let key = keys::key_for_heading(prefixless).unwrap_or(prefixless);
+        let row = keys::find(key).filter(|row| key != name && row.origin != Origin::File);
+        let Some(row) = row else {
             self.record(&format!("zookeeper.{name}"), &entries[name]);
             self.warn(
                 name,

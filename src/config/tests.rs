@@ -362,7 +362,7 @@ fn what_would_be_missed_is_refused() {
         ],
     );
     let flags = JvmFlags::parse("-Djava.security.auth.login.config=/jaas.conf", "");
-    expect!["java.security.auth.login.config: not supported: SASL is not served yet, and nobody would be authenticated by it"]
+    expect!["-Djava.security.auth.login.config: not supported: SASL is not served yet, and nobody would be authenticated by it"]
         .assert_eq(&Config::embedded(&flags).expect_err("SASL is asked for").to_string());
 }
 
@@ -395,6 +395,7 @@ fn unknown_keys_become_system_properties() {
         Some("1")
     );
     assert_eq!(notices[0].level, NoticeLevel::Warn);
+    assert_eq!(good("zookeeper.tickTime=7").0.tick_time_ms, 3000);
 }
 
 #[test]
