@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::four_letter_words::FourLetterWords;
 use super::jvm_flags::JvmFlags;
 use super::keys::{self, Origin, Row, Treatment};
-use super::members::{self, Role, ServerSpec};
+use super::members::{self, Role};
 use super::value::{HIDDEN, HostPort, Rejected, Setting};
 use super::{Config, ConfigError, ConfigErrorKind, MetricsProvider, Notice, NoticeLevel};
 
@@ -166,9 +166,6 @@ impl Draft {
             }
             self.set(row, Setting { key, text })
                 .map_err(|kind| ConfigError::in_key(name, kind))?;
-        }
-        if !has_dynamic_file {
-            self.take_members(entries)?;
         }
         Ok(())
     }
@@ -435,15 +432,7 @@ impl Draft {
 
     /// What this server's own line says of its client port and its role.
     fn join_own_line(&mut self) -> Result<(), ConfigError> {
-        let Some(my_id) = self.config.my_id else {
-            return Ok(());
-        };
-        let own = self
-            .config
-            .servers
-            .iter()
-            .find(|server| server.id == u64::from(my_id))
-            .cloned();
+        let own = self.config.own_server().cloned();
         if let Some(dynamic) = own.as_ref().and_then(|own| own.client.clone()) {
             if let Some(fixed) = &self.config.client_listen {
                 let agrees = if is_any(&fixed.host) {
@@ -452,35 +441,28 @@ impl Draft {
                     *fixed == dynamic
                 };
                 if !agrees {
+                    let id = own.map_or(0, |own| own.id);
                     return Err(ConfigError::invalid(format!(
-                        "client address for this server (id = {my_id}) in static config file is {fixed} is different \
+                        "client address for this server (id = {id}) in static config file is {fixed} is different \
                          from client address found in dynamic file: {dynamic}"
                     )));
                 }
             }
             self.config.client_listen = Some(dynamic);
         }
-        let listed = own.map_or(Role::Participant, |own: ServerSpec| own.role);
+        let listed = own.map_or(Role::Participant, |own| own.role);
         let asked = self.config.ensemble.role;
         if listed != asked {
-            let listed = if listed == Role::Observer {
-                "OBSERVER"
-            } else {
-                "PARTICIPANT"
-            };
-            let asked = if asked == Role::Observer {
-                "OBSERVER"
-            } else {
-                "PARTICIPANT"
-            };
-            self.warn("peerType", &format!(
-                "Peer type from servers list ({listed}) doesn't match peerType ({asked}). Defaulting to servers list."
-            ));
+            let word = |role: Role| role.to_string().to_uppercase();
+            let (listed, asked) = (word(listed), word(asked));
+            self.warn(
+                "peerType",
+                &format!(
+                    "Peer type from servers list ({listed}) doesn't match peerType ({asked}). Defaulting to servers list."
+                ),
+            );
         }
-        self.config.ensemble.role = self
-            .config
-            .own_server()
-            .map_or(Role::Participant, |own| own.role);
+        self.config.ensemble.role = listed;
         Ok(())
     }
 

@@ -39,7 +39,8 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\x0c')
 }
 
-/// Lines after comments and blank lines are gone and continuations are joined, each with its number.
+/// Lines after comments and blank lines are gone and continuations are joined, each with its
+/// number.
 fn logical_lines(bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
     let mut lines = Vec::new();
     // Pieces of the line so far and the number of its first one, while a backslash continues it.
