@@ -205,8 +205,7 @@ status)
     echo "$mode"
     ;;
 version)
-    find_server
-    "$server" --version
+    echo "Meerkat, version $(sed -nE '/^\[workspace.package\]/,/^$/s/^version = "(.*)"/\1/p' "$ZOOBINDIR/../Cargo.toml")"
     ;;
 print-cmd)
     find_server
