@@ -404,6 +404,10 @@ async fn lead_alone(
     Ok(())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no destructor may write to a disk that has failed"
+)]
 /// A failed write or fsync: what is on the disk is unknown, and so is what could be promised.
 fn stop_on_failure(error: &StorageError) {
     tracing::error!(%error, "the log cannot be written; stopping");
