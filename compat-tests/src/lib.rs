@@ -10,4 +10,12 @@
 //! Nothing here uses the `jute` crate or any other code of the server: an oracle that shares the
 //! codec that it judges would share its mistakes.
 
+pub mod client;
+pub mod compare;
+pub mod generate;
+pub mod oracle;
+pub mod play;
+pub mod script;
 pub mod server;
+pub mod shrink;
+pub mod wire;

@@ -15,7 +15,7 @@ use std::{env, thread};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-/// How long a server may take from its start to its first `imok`.
+/// How long a server may take from its start until it serves.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks at a server that is starting or stopping.
 const POLL: Duration = Duration::from_millis(20);
@@ -135,7 +135,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server and waits until it answers `ruok`.
+    /// Starts a server and waits until it serves.
     ///
     /// # Errors
     /// When it cannot be built, started, or does not answer in time; the message holds its log.
@@ -196,7 +196,11 @@ impl Server {
                     self.log()
                 );
             }
-            if self.word("ruok").is_ok_and(|answer| answer == "imok") {
+            // ZooKeeper says `imok` before it serves, and `srvr` names its mode only then.
+            if self
+                .word("srvr")
+                .is_ok_and(|answer| answer.contains("Mode: "))
+            {
                 return Ok(());
             }
             ensure!(

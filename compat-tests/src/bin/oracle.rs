@@ -1,0 +1,136 @@
+//! `oracle random` and `oracle play`: our server beside Apache ZooKeeper.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+use std::{env, fs};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use meerkat_compat_tests::compare::show;
+use meerkat_compat_tests::oracle::{Finding, Pair, record};
+use meerkat_compat_tests::script::Script;
+use meerkat_compat_tests::server::Kind;
+
+#[derive(Parser)]
+#[command(about = "Sends the same requests to two servers and compares what they answer")]
+struct Arguments {
+    /// The server that knows
+    #[arg(long, default_value = "zookeeper", global = true)]
+    expected: String,
+    /// The server that is judged
+    #[arg(long, default_value = "meerkat", global = true)]
+    actual: String,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Random requests
+    Random {
+        #[arg(long, default_value_t = 200_000)]
+        requests: usize,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Requests in one script
+        #[arg(long, default_value_t = 1000)]
+        length: usize,
+        /// Where to write the script of a difference
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Scripts from files
+    Play {
+        files: Vec<PathBuf>,
+        /// Make a script that differs smaller
+        #[arg(long)]
+        shrink: bool,
+    },
+    /// Prints what the server that knows answers
+    Show { file: PathBuf },
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let expected = Kind::from_word(&arguments.expected)?;
+    let mut pair = Pair::new(expected, Kind::from_word(&arguments.actual)?);
+    match arguments.task {
+        Task::Random {
+            requests,
+            seed,
+            length,
+            out,
+        } => {
+            let begin = Instant::now();
+            println!("seed {seed}, {requests} requests, {length} in a script");
+            let finding = pair.judge_random(seed, requests, length, |sent| {
+                println!("{sent} requests alike after {:.0?}", begin.elapsed());
+            })?;
+            let Some(finding) = finding else {
+                return Ok(ExitCode::SUCCESS);
+            };
+            let file =
+                out.unwrap_or_else(|| env::temp_dir().join(format!("difference-{seed}.script")));
+            write(&file, &finding)?;
+            println!("{finding}\nkept in {}", file.display());
+            Ok(ExitCode::FAILURE)
+        }
+        Task::Play { files, shrink } => {
+            let mut differing = 0;
+            for file in files {
+                let script = load(&file)?;
+                let finding = if shrink {
+                    pair.judge(&script)?
+                } else {
+                    pair.run(&script)?
+                        .map(|difference| Finding { script, difference })
+                };
+                match finding {
+                    None => println!("alike: {}", file.display()),
+                    Some(finding) => {
+                        differing += 1;
+                        println!("DIFFERENT: {}", file.display());
+                        if shrink {
+                            println!("{}", finding.script);
+                        } else if let Some(step) = finding.script.steps.get(finding.difference.step)
+                        {
+                            println!("{step}");
+                        }
+                        println!("{}", finding.difference);
+                    }
+                }
+            }
+            Ok(if differing == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Task::Show { file } => {
+            let script = load(&file)?;
+            let recording = record(expected, &script)?;
+            for item in &recording.items {
+                println!("{:>4} {}: {}", item.step + 1, item.session, show(item));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn load(file: &PathBuf) -> Result<Script> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    text.parse()
+        .with_context(|| format!("in {}", file.display()))
+}
+
+fn write(file: &PathBuf, finding: &Finding) -> Result<()> {
+    let comment: String = finding
+        .difference
+        .to_string()
+        .lines()
+        .map(|line| format!("# {line}\n"))
+        .collect();
+    fs::write(file, format!("{comment}{}", finding.script))?;
+    Ok(())
+}

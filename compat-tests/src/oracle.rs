@@ -1,0 +1,201 @@
+//! Two servers side by side, the same script on both.
+
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::client::Admin;
+use crate::compare::{Difference, first_difference};
+use crate::generate;
+use crate::play::{Recording, Tamper, play};
+use crate::script::Script;
+use crate::server::{Kind, Server, Settings};
+use crate::shrink::shrink;
+
+/// Lines of a server's log that a report shows.
+const LOG_LINES: usize = 12;
+
+/// The one that knows and the one that is judged.
+pub struct Pair {
+    kinds: [Kind; 2],
+    tamper: Option<Arc<Tamper>>,
+    running: Option<Running>,
+}
+
+struct Running {
+    config: Vec<String>,
+    servers: [Server; 2],
+    /// No script has run yet.
+    fresh: bool,
+}
+
+/// A script that two servers answer differently.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    pub script: Script,
+    pub difference: Difference,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\n{}", self.script, self.difference)
+    }
+}
+
+impl Pair {
+    pub fn new(expected: Kind, actual: Kind) -> Self {
+        Self {
+            kinds: [expected, actual],
+            tamper: None,
+            running: None,
+        }
+    }
+
+    /// Changes what the judged server says, to see that it is noticed.
+    #[must_use]
+    pub fn tampered(mut self, tamper: Arc<Tamper>) -> Self {
+        self.tamper = Some(tamper);
+        self
+    }
+
+    /// Runs a script on both, on a clean tree. After a difference both servers are started anew.
+    ///
+    /// # Errors
+    /// When a server cannot be started or the knowing one fails.
+    pub fn run(&mut self, script: &Script) -> Result<Option<Difference>> {
+        let mut running = self.prepare(script)?;
+        let [expected, actual] = &mut running.servers;
+        let tamper = self.tamper.as_deref();
+        let (left, right) = thread::scope(|scope| {
+            let left = scope.spawn(|| play(expected.addr(), expected.started(), script, None));
+            let right = play(actual.addr(), actual.started(), script, tamper);
+            (left.join(), right)
+        });
+        let left = left
+            .map_err(|_| anyhow!("the player panicked"))?
+            .with_context(|| {
+                format!("the log of {}:\n{}", expected.kind(), tail(&expected.log()))
+            })?;
+        let difference = match right {
+            _ if !actual.is_alive() => Some(died(actual, script)),
+            Ok(right) => first_difference(&left, &right),
+            Err(error) => Some(Difference {
+                step: script.steps.len().saturating_sub(1),
+                session: "-".to_owned(),
+                about: "the server cannot be talked to".to_owned(),
+                expected: "answers".to_owned(),
+                actual: format!("{error:#}"),
+            }),
+        };
+        if difference.is_none() {
+            running.fresh = false;
+            self.running = Some(running);
+        }
+        Ok(difference)
+    }
+
+    /// Two servers with the script's configuration and a clean tree.
+    fn prepare(&mut self, script: &Script) -> Result<Running> {
+        if let Some(running) = self
+            .running
+            .take()
+            .filter(|running| running.config == script.config)
+        {
+            let cleaned = running.fresh
+                || running.servers.iter().all(|server| {
+                    Admin::connect(server.addr())
+                        .and_then(|mut admin| admin.clean().and_then(|()| admin.close()))
+                        .is_ok()
+                });
+            if cleaned {
+                return Ok(running);
+            }
+        }
+        self.start(&script.config)
+    }
+
+    fn start(&self, config: &[String]) -> Result<Running> {
+        let [expected, actual] = self.kinds;
+        let servers = [start(expected, config)?, start(actual, config)?];
+        Ok(Running {
+            config: config.to_vec(),
+            servers,
+            fresh: true,
+        })
+    }
+
+    /// Throws the servers away, so that the next script meets new ones.
+    pub fn restart(&mut self) {
+        self.running = None;
+    }
+
+    /// Runs a script; a difference is made small.
+    ///
+    /// # Errors
+    /// As [`Pair::run`].
+    pub fn judge(&mut self, script: &Script) -> Result<Option<Finding>> {
+        match self.run(script)? {
+            None => Ok(None),
+            Some(difference) => shrink(self, script, difference).map(Some),
+        }
+    }
+
+    /// Runs random scripts of `length` requests until `requests` have been sent or two servers
+    /// differ. `progress` is told the sum so far.
+    ///
+    /// # Errors
+    /// As [`Pair::run`].
+    pub fn judge_random(
+        &mut self,
+        seed: u64,
+        requests: usize,
+        length: usize,
+        mut progress: impl FnMut(usize),
+    ) -> Result<Option<Finding>> {
+        let mut sent = 0;
+        let mut index = 0;
+        while sent < requests {
+            let script = generate::script(seed, index, length.min(requests - sent));
+            if let Some(finding) = self.judge(&script)? {
+                return Ok(Some(finding));
+            }
+            sent += script.requests();
+            index += 1;
+            progress(sent);
+        }
+        Ok(None)
+    }
+}
+
+fn died(server: &Server, script: &Script) -> Difference {
+    Difference {
+        step: script.steps.len().saturating_sub(1),
+        session: "-".to_owned(),
+        about: "the server has stopped".to_owned(),
+        expected: "a server that goes on".to_owned(),
+        actual: tail(&server.log()),
+    }
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}
+
+/// Records a script on one new server.
+///
+/// # Errors
+/// When the server fails.
+pub fn record(kind: Kind, script: &Script) -> Result<Recording> {
+    let server = start(kind, &script.config)?;
+    play(server.addr(), server.started(), script, None)
+}
+
+fn start(kind: Kind, config: &[String]) -> Result<Server> {
+    let mut settings = Settings::default();
+    for assignment in config {
+        settings.set(assignment)?;
+    }
+    Server::start(kind, &settings)
+}
