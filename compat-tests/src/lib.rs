@@ -5,6 +5,7 @@
 //! * [`play`] performs a script on one server and records what it answered;
 //! * [`compare`] finds the first difference between two recordings;
 //! * [`generate`] makes random scripts, [`shrink`] makes a differing one small;
+//! * [`vectors`] records what a real server sends, for the codec's tests;
 //! * [`oracle`] puts these together for the tests and the `oracle` command.
 //!
 //! Nothing here uses the `jute` crate or any other code of the server: an oracle that shares the
@@ -18,4 +19,5 @@ pub mod play;
 pub mod script;
 pub mod server;
 pub mod shrink;
+pub mod vectors;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! Two servers side by side, the same script on both.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
@@ -8,10 +9,11 @@ use anyhow::{Context, Result, anyhow};
 use crate::client::Admin;
 use crate::compare::{Difference, first_difference};
 use crate::generate;
-use crate::play::{Recording, Tamper, play};
+use crate::play::{Recording, Tamper, What, play};
 use crate::script::Script;
 use crate::server::{Kind, Server, Settings};
 use crate::shrink::shrink;
+use crate::wire::{OPS, Token, spec};
 
 /// Lines of a server's log that a report shows.
 const LOG_LINES: usize = 12;
@@ -21,6 +23,80 @@ pub struct Pair {
     kinds: [Kind; 2],
     tamper: Option<Arc<Tamper>>,
     running: Option<Running>,
+    coverage: Coverage,
+}
+
+/// Which answers the knowing server has given so far.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    /// How often each opcode ended in each code.
+    answers: BTreeMap<(i32, i32), usize>,
+    events: BTreeMap<String, usize>,
+}
+
+impl Coverage {
+    fn count(&mut self, recording: &Recording) {
+        for item in &recording.items {
+            let literal = |index: usize| match item.fields.get(index).map(|field| &field.token) {
+                Some(Token::Literal(text)) => text.as_str(),
+                _ => "",
+            };
+            match &item.what {
+                What::Reply { op, .. } => {
+                    let err = literal(2).parse().unwrap_or(0);
+                    *self.answers.entry((*op, err)).or_default() += 1;
+                }
+                What::Event => *self.events.entry(literal(3).to_owned()).or_default() += 1,
+                What::Connected | What::Frame | What::Note(_) => {}
+            }
+        }
+    }
+
+    /// Opcodes that never succeeded, of those that can; error codes and event types never seen.
+    pub fn unheard(&self) -> Vec<String> {
+        let mut unheard = Vec::new();
+        for op in OPS {
+            // A lone check is refused, and a single server does not reconfigure.
+            let refused = matches!(op.name, "check" | "reconfig");
+            let heard = |(code, err): &(i32, i32)| *code == op.code && (refused || *err == 0);
+            if !self.answers.keys().any(heard) {
+                unheard.push(op.name.to_owned());
+            }
+        }
+        for err in [
+            -5, -6, -8, -101, -102, -103, -108, -110, -111, -114, -115, -121,
+        ] {
+            if !self.answers.keys().any(|(_, seen)| *seen == err) {
+                unheard.push(format!("error {err}"));
+            }
+        }
+        for event in ["1", "2", "3", "4"] {
+            if !self.events.contains_key(event) {
+                unheard.push(format!("event {event}"));
+            }
+        }
+        unheard
+    }
+}
+
+impl std::fmt::Display for Coverage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "answers, code and how often:")?;
+        let mut last = None;
+        for ((op, err), count) in &self.answers {
+            if last != Some(op) {
+                let name =
+                    spec(*op).map_or_else(|| format!("opcode {op}"), |op| op.name.to_owned());
+                write!(f, "\n{name:>22}")?;
+                last = Some(op);
+            }
+            write!(f, "  {err}:{count}")?;
+        }
+        write!(f, "\nevents, type and how often:")?;
+        self.events
+            .iter()
+            .try_for_each(|(event, count)| write!(f, "  {event}:{count}"))
+    }
 }
 
 struct Running {
@@ -49,7 +125,13 @@ impl Pair {
             kinds: [expected, actual],
             tamper: None,
             running: None,
+            coverage: Coverage::default(),
         }
+    }
+
+    /// What has been compared so far.
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     /// Changes what the judged server says, to see that it is noticed.
@@ -77,6 +159,7 @@ impl Pair {
             .with_context(|| {
                 format!("the log of {}:\n{}", expected.kind(), tail(&expected.log()))
             })?;
+        self.coverage.count(&left);
         let difference = match right {
             _ if !actual.is_alive() => Some(died(actual, script)),
             Ok(right) => first_difference(&left, &right),
@@ -117,7 +200,13 @@ impl Pair {
 
     fn start(&self, config: &[String]) -> Result<Running> {
         let [expected, actual] = self.kinds;
-        let servers = [start(expected, config)?, start(actual, config)?];
+        let (expected, actual) = thread::scope(|scope| {
+            let expected = scope.spawn(|| start(expected, config));
+            let actual = start(actual, config);
+            (expected.join(), actual)
+        });
+        let expected = expected.map_err(|_| anyhow!("starting a server panicked"))??;
+        let servers = [expected, actual?];
         Ok(Running {
             config: config.to_vec(),
             servers,

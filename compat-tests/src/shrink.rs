@@ -21,6 +21,10 @@ struct Shrinker<'a> {
 /// # Errors
 /// When a server cannot be started.
 pub fn shrink(pair: &mut Pair, script: &Script, difference: Difference) -> Result<Finding> {
+    eprintln!(
+        "{difference}\nmaking the script of {} requests smaller",
+        script.requests()
+    );
     let best = Finding {
         script: script.clone(),
         difference,
@@ -52,6 +56,7 @@ impl Shrinker<'_> {
         self.runs += 1;
         let found = self.pair.run(&script)?;
         if let Some(difference) = found {
+            eprintln!("run {}: {} requests", self.runs, script.requests());
             self.best = Finding { script, difference };
             return Ok(true);
         }

@@ -182,6 +182,7 @@ ops! {
 
 pub mod code {
     //! The opcodes that the harness itself must know.
+    pub const SET_ACL: i32 = 7;
     pub const MULTI: i32 = 14;
     pub const MULTI_READ: i32 = 22;
     pub const PING: i32 = 11;

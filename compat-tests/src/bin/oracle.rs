@@ -11,6 +11,7 @@ use meerkat_compat_tests::compare::show;
 use meerkat_compat_tests::oracle::{Finding, Pair, record};
 use meerkat_compat_tests::script::Script;
 use meerkat_compat_tests::server::Kind;
+use meerkat_compat_tests::vectors;
 
 #[derive(Parser)]
 #[command(about = "Sends the same requests to two servers and compares what they answer")]
@@ -49,6 +50,8 @@ enum Task {
     },
     /// Prints what the server that knows answers
     Show { file: PathBuf },
+    /// Records the golden vectors of the codec from Apache ZooKeeper
+    Vectors { folder: PathBuf },
 }
 
 fn main() -> Result<ExitCode> {
@@ -67,6 +70,7 @@ fn main() -> Result<ExitCode> {
             let finding = pair.judge_random(seed, requests, length, |sent| {
                 println!("{sent} requests alike after {:.0?}", begin.elapsed());
             })?;
+            println!("{}", pair.coverage());
             let Some(finding) = finding else {
                 return Ok(ExitCode::SUCCESS);
             };
@@ -106,6 +110,10 @@ fn main() -> Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             })
+        }
+        Task::Vectors { folder } => {
+            println!("{} vectors", vectors::write(&folder)?);
+            Ok(ExitCode::SUCCESS)
         }
         Task::Show { file } => {
             let script = load(&file)?;
