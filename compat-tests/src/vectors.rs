@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! [reply]
-//! 00000002                  xid = 2
-//! 0000000000000003          zxid = 0x3
-//! 00000005 68656c6c6f       data = hello
-//! 00000001                  children count = 1
+//! 00000002                  # xid = 2
+//! 0000000000000003          # zxid = 0x3
+//! 00000005 68656c6c6f       # data = hello
+//! 00000001                  # children count = 1
 //! ```
 //!
 //! A string or buffer is two groups, its length and its bytes; everything else is one.
@@ -92,8 +92,6 @@ const STEPS: &[(&str, &str)] = &[
 pub fn write(folder: &Path) -> Result<usize> {
     let text: Vec<&str> = STEPS.iter().map(|(_, line)| *line).collect();
     let script: Script = text.join("\n").parse()?;
-    script
-        .config
     let recording = record(Kind::ZooKeeper, &script)?;
     fs::create_dir_all(folder)?;
     let mut written = 0;
@@ -128,7 +126,7 @@ pub fn write(folder: &Path) -> Result<usize> {
         for (section, parts) in sections {
             let _ = writeln!(file, "\n[{section}]");
             for Part { bytes, comment } in parts {
-                let _ = writeln!(file, "{bytes:<36} {comment}");
+                let _ = writeln!(file, "{bytes:<36} # {comment}");
             }
         }
         fs::write(folder.join(format!("{name}.txt")), file)?;
