@@ -14,6 +14,8 @@ use crate::client::{Admin, Connection, Received, framed};
 use crate::script::{Script, Step, Wait};
 use crate::wire::{Blob, Connect, Cutter, Field, Request, SessionNames, TooShort, code};
 
+/// The err of a reply to an opcode that the server does not have.
+const UNIMPLEMENTED: i32 = -6;
 /// How long a `gone` step asks.
 const GONE_LIMIT: Duration = Duration::from_secs(60);
 /// Between two questions of a `gone` step.
@@ -76,6 +78,9 @@ struct Session {
     /// False for a bare connection.
     connected: bool,
     closed: bool,
+    /// The server has said something after which it closes the connection. A ping could still be
+    /// answered if it came quickly enough, so none is sent.
+    ending: bool,
     pending: VecDeque<Pending>,
 }
 
@@ -90,6 +95,7 @@ impl Session {
             connection: None,
             connected: false,
             closed: false,
+            ending: false,
             pending: VecDeque::new(),
         }
     }
@@ -200,6 +206,7 @@ impl Player<'_> {
             Step::Drop { session: name } => {
                 if let Some(session) = self.sessions.get_mut(name) {
                     session.connection = None;
+                    session.ending = false;
                     session.pending.clear();
                 }
                 Ok(())
@@ -249,6 +256,7 @@ impl Player<'_> {
             return Ok(());
         };
         let mut old = session.connection.take();
+        session.ending = false;
         session.pending.clear();
         let mut connection = Connection::open(self.addr)?;
         let mut bytes = framed(&connect.encode(session.id, &session.password, session.seen));
@@ -321,6 +329,7 @@ impl Player<'_> {
             Received::Silent => "no answer",
         };
         session.connection = None;
+        session.ending = false;
         session.pending.clear();
         self.note(name, note);
         Ok(None)
@@ -344,13 +353,13 @@ impl Player<'_> {
         });
     }
 
-    /// Reads until nothing is pending on this session.
+    /// Reads until nothing is pending on this session, or to its end if that has been announced.
     fn read_replies(&mut self, name: &str) -> Result<()> {
         loop {
             let done = self
                 .sessions
                 .get(name)
-                .is_none_or(|session| session.pending.is_empty());
+                .is_none_or(|session| session.pending.is_empty() && !session.ending);
             if done {
                 return Ok(());
             }
@@ -385,6 +394,9 @@ impl Player<'_> {
         let cut = cutter.reply_header().and_then(|(_, zxid, err)| {
             if let Some(op) = op {
                 session.closed |= op == code::CLOSE_SESSION && err == 0;
+                session.ending |= session.closed
+                    || (err == UNIMPLEMENTED && zxid == -1)
+                    || (matches!(op, code::AUTH | code::SASL) && err != 0);
                 session.seen = session.seen.max(zxid);
                 // An error has no body, but multiRead can have one all the same.
                 let has_body = err == 0 || op == code::MULTI_READ && frame.len() > 16;

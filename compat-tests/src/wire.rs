@@ -188,6 +188,7 @@ pub mod code {
     pub const PING: i32 = 11;
     pub const AUTH: i32 = 100;
     pub const SET_WATCHES: i32 = 101;
+    pub const SASL: i32 = 102;
     pub const SET_WATCHES_2: i32 = 105;
     pub const CLOSE_SESSION: i32 = -11;
 }

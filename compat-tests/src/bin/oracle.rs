@@ -8,6 +8,7 @@ use std::{env, fs};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use meerkat_compat_tests::compare::show;
+use meerkat_compat_tests::generate;
 use meerkat_compat_tests::oracle::{Finding, Pair, record};
 use meerkat_compat_tests::script::Script;
 use meerkat_compat_tests::server::Kind;
@@ -40,6 +41,16 @@ enum Task {
         /// Where to write the script of a difference
         #[arg(long)]
         out: Option<PathBuf>,
+    },
+    /// Prints one of the scripts that `random` plays
+    Print {
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[arg(long)]
+        index: u64,
+        /// Requests in one script
+        #[arg(long, default_value_t = 1000)]
+        length: usize,
     },
     /// Scripts from files
     Play {
@@ -110,6 +121,14 @@ fn main() -> Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             })
+        }
+        Task::Print {
+            seed,
+            index,
+            length,
+        } => {
+            print!("{}", generate::script(seed, index, length));
+            Ok(ExitCode::SUCCESS)
         }
         Task::Vectors { folder } => {
             println!("{} vectors", vectors::write(&folder)?);
