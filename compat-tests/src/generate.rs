@@ -531,7 +531,11 @@ impl Generator {
                 "=;byteHardLimit={hard_bytes};countHardLimit={hard_count}"
             ));
         }
-        let content = Value::Blob(Blob::text(&content));
+        let content = match self.rng.random_range(0..10) {
+            0 => Value::Blob(Blob::Null),
+            1 => Value::Blob(Blob::text("rubbish")),
+            _ => Value::Blob(Blob::text(&content)),
+        };
         let null = || Value::Blob(Blob::Null);
         match self.rng.random_range(0..6) {
             0..3 => {
