@@ -10,7 +10,7 @@ use crate::server::SUPER_AUTH;
 use crate::wire::{Blob, Connect, Cutter, Request, SessionNames, Value};
 
 /// How long a server may be silent before that counts as its answer.
-pub const SILENCE: Duration = Duration::from_secs(10);
+pub const SILENCE: Duration = Duration::from_secs(30);
 /// The largest frame that is believed.
 const FRAME_BYTES_MAX: usize = 64 << 20;
 /// Read from the socket at a time.

@@ -21,8 +21,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// How long a server may take to go after SIGTERM before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// Ports tried when another process takes the one that was free a moment ago.
-const PORT_ATTEMPTS: usize = 5;
+/// Starts tried, because another process can take the port that was free a moment ago. ZooKeeper
+/// does not say why it ends, so any end at the start counts.
+const PORT_ATTEMPTS: usize = 3;
 
 /// The password of the super user that every server here knows, as an `auth` packet carries it.
 pub const SUPER_AUTH: &[u8] = b"super:meerkat";
@@ -130,6 +131,7 @@ pub struct Server {
     kind: Kind,
     addr: SocketAddr,
     child: Child,
+    guard: Child,
     dir: TempDir,
     started: SystemTime,
 }
@@ -144,7 +146,7 @@ impl Server {
         for _ in 0..PORT_ATTEMPTS {
             match Self::start_once(kind, settings) {
                 Ok(server) => return Ok(server),
-                Err(error) if format!("{error:#}").contains("in use") => last = Some(error),
+                Err(error) if format!("{error:#}").contains("at its start") => last = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -174,11 +176,13 @@ impl Server {
         let child = command
             .spawn()
             .with_context(|| format!("starting {command:?}"))?;
+        let guard = guard(child.id())?;
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut server = Self {
             kind,
             addr,
             child,
+            guard,
             dir,
             started,
         };
@@ -257,13 +261,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGTERM through kill(1): std can only send SIGKILL.
-        let pid = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status();
+        // The guard sends SIGTERM when its input ends.
+        drop(self.guard.stdin.take());
+        let asked = self.guard.wait().is_ok_and(|status| status.success());
         let deadline = Instant::now() + STOP_LIMIT;
-        while asked.as_ref().is_ok_and(std::process::ExitStatus::success)
-            && Instant::now() < deadline
-        {
+        while asked && Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
             }
@@ -272,6 +274,23 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A shell that stops the server when our end of its input is closed: by us, or by the system
+/// because we are gone, however that came.
+fn guard(pid: u32) -> Result<Child> {
+    let mut guard = Command::new("sh");
+    guard.args([
+        "-c",
+        "read -r _; kill -TERM \"$1\"",
+        "guard",
+        &pid.to_string(),
+    ]);
+    guard
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    guard.spawn().context("starting a shell")
 }
 
 fn zookeeper_command(settings: &Settings) -> Result<Command> {
