@@ -101,7 +101,7 @@ fn a_wrong_event_is_found() {
 
 #[test]
 fn a_missing_byte_is_found() {
-    check("too short", |op, frame| {
+    check("field path is missing", |op, frame| {
         if op == Some(CREATE) && err(frame) == 0 {
             frame.pop();
         }
