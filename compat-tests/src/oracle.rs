@@ -231,30 +231,40 @@ impl Pair {
     }
 
     /// Runs random scripts of `length` requests until `requests` have been sent or two servers
-    /// differ. `progress` is told the sum so far.
+    /// have differed `findings_max` times. `progress` is told the sum so far.
     ///
     /// # Errors
     /// As [`Pair::run`].
     pub fn judge_random(
         &mut self,
-        seed: u64,
-        requests: usize,
-        length: usize,
-        mut progress: impl FnMut(usize),
-    ) -> Result<Option<Finding>> {
+        plan: Plan,
+        mut progress: impl FnMut(usize, Option<&Finding>),
+    ) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
         let mut sent = 0;
-        let mut index = 0;
-        while sent < requests {
-            let script = generate::script(seed, index, length.min(requests - sent));
-            if let Some(finding) = self.judge(&script)? {
-                return Ok(Some(finding));
-            }
+        let mut index = plan.first;
+        while sent < plan.requests && findings.len() < plan.findings_max {
+            let script = generate::script(plan.seed, index, plan.length.min(plan.requests - sent));
+            let finding = self.judge(&script)?;
             sent += script.requests();
             index += 1;
-            progress(sent);
+            progress(sent, finding.as_ref());
+            findings.extend(finding);
         }
-        Ok(None)
+        Ok(findings)
     }
+}
+
+/// Which random scripts to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    /// Index of the first script of this seed.
+    pub first: u64,
+    pub requests: usize,
+    /// Requests in one script.
+    pub length: usize,
+    pub findings_max: usize,
 }
 
 fn died(server: &Server, script: &Script) -> Difference {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use meerkat_compat_tests::oracle::Pair;
+use meerkat_compat_tests::oracle::{Pair, Plan};
 use meerkat_compat_tests::play::Tamper;
 use meerkat_compat_tests::server::Kind;
 
@@ -35,10 +35,17 @@ fn err(frame: &[u8]) -> i32 {
 fn check(about: &str, tamper: impl Fn(Option<i32>, &mut Vec<u8>) + Send + Sync + 'static) {
     let tamper: Arc<Tamper> = Arc::new(tamper);
     let mut pair = Pair::new(Kind::ZooKeeper, Kind::ZooKeeper).tampered(tamper);
-    let finding = pair
-        .judge_random(1, REQUESTS, LENGTH, |_| {})
-        .expect("both servers run")
-        .expect("the planted error is found");
+    let plan = Plan {
+        seed: 1,
+        first: 0,
+        requests: REQUESTS,
+        length: LENGTH,
+        findings_max: 1,
+    };
+    let findings = pair
+        .judge_random(plan, |_, _| {})
+        .expect("both servers run");
+    let finding = findings.first().expect("the planted error is found");
     assert!(finding.difference.about.contains(about), "{finding}");
     assert!(finding.script.steps.len() <= STEPS_MAX, "{finding}");
     // What is kept as a regression script must be a script, and differ again.

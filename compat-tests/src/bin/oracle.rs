@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use meerkat_compat_tests::compare::show;
 use meerkat_compat_tests::generate;
-use meerkat_compat_tests::oracle::{Finding, Pair, record};
+use meerkat_compat_tests::oracle::{Finding, Pair, Plan, record};
 use meerkat_compat_tests::script::Script;
 use meerkat_compat_tests::server::Kind;
 use meerkat_compat_tests::vectors;
@@ -38,7 +38,13 @@ enum Task {
         /// Requests in one script
         #[arg(long, default_value_t = 1000)]
         length: usize,
-        /// Where to write the script of a difference
+        /// Index of the first script of this seed
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// Differences to stop at
+        #[arg(long, default_value_t = 1)]
+        findings: usize,
+        /// Folder for the scripts of differences
         #[arg(long)]
         out: Option<PathBuf>,
     },
@@ -73,23 +79,37 @@ fn main() -> Result<ExitCode> {
         Task::Random {
             requests,
             seed,
+            first,
             length,
+            findings,
             out,
         } => {
             let begin = Instant::now();
             println!("seed {seed}, {requests} requests, {length} in a script");
-            let finding = pair.judge_random(seed, requests, length, |sent| {
-                println!("{sent} requests alike after {:.0?}", begin.elapsed());
+            let plan = Plan {
+                seed,
+                first,
+                requests,
+                length,
+                findings_max: findings,
+            };
+            let out = out.unwrap_or_else(env::temp_dir);
+            let found = pair.judge_random(plan, |sent, finding| match finding {
+                None => println!("{sent} requests after {:.0?}", begin.elapsed()),
+                Some(finding) => println!("DIFFERENT:\n{finding}"),
             })?;
             println!("{}", pair.coverage());
-            let Some(finding) = finding else {
-                return Ok(ExitCode::SUCCESS);
-            };
-            let file =
-                out.unwrap_or_else(|| env::temp_dir().join(format!("difference-{seed}.script")));
-            write(&file, &finding)?;
-            println!("{finding}\nkept in {}", file.display());
-            Ok(ExitCode::FAILURE)
+            for (count, finding) in found.iter().enumerate() {
+                let file = out.join(format!("difference-{seed}-{count}.script"));
+                write(&file, finding)?;
+                println!("kept in {}", file.display());
+            }
+            println!("{} differences", found.len());
+            Ok(if found.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
         Task::Play { files, shrink } => {
             let mut differing = 0;
