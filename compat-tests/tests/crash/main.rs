@@ -50,7 +50,7 @@ const TIMEOUT_MS: i32 = 60_000;
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 /// The load runs for a random time in this range before the kill.
-const LOAD_MS: std::ops::Range<u64> = 20..500;
+const LOAD_MS: std::ops::Range<u64> = 20..800;
 /// One restart in so many is killed as well, while it recovers.
 const RECOVERY_KILL_ODDS: u32 = 6;
 const RECOVERY_MS: std::ops::Range<u64> = 0..150;
