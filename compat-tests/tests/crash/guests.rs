@@ -5,10 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use jute::proto::{Acl, CreateRequest, Id, create_mode, perms};
+use jute::proto::{CreateRequest, create_mode};
 use jute::{ErrorCode, OpCode, text};
 
-use crate::tree::Tree;
+use crate::tree::{Tree, acl};
 use crate::wire::{Connection, Empty, Handshake, Session};
 
 pub(crate) const GUESTS: &str = "/crash/guests";
@@ -98,19 +98,12 @@ pub(crate) fn leave(addr: SocketAddr, round: usize) -> Result<Guest> {
 
 impl Guest {
     fn put_up(&mut self, connection: &mut Connection) -> Result<()> {
-        let anyone = Acl {
-            perms: perms::ALL,
-            id: Id {
-                scheme: text("world"),
-                id: text("anyone"),
-            },
-        };
         for node in 0..NODES {
             let path = format!("{}{node}", self.name);
             let request = CreateRequest {
                 path: text(&path),
                 data: None,
-                acl: Some(vec![anyone.clone()]),
+                acl: Some(acl(0)),
                 flags: create_mode::EPHEMERAL,
             };
             connection.queue(OpCode::CREATE, &request);

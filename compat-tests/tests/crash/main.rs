@@ -19,6 +19,8 @@
 
 mod guests;
 mod model;
+mod plan;
+mod request;
 mod server;
 mod tree;
 mod wire;
@@ -29,7 +31,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use anyhow::{Context, Result, bail, ensure};
-use jute::proto::{Acl, CreateRequest, Id, create_mode, perms};
+use jute::proto::{CreateRequest, create_mode};
 use jute::{OpCode, text};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -37,7 +39,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::guests::{GUESTS, Guest, leave, visit};
 use crate::model::{COUNTER, QUEUE, QUEUE_ITEM};
 use crate::server::Server;
-use crate::tree::Tree;
+use crate::tree::{Tree, acl};
 use crate::wire::{Connection, Empty, Handshake, Session};
 use crate::writer::{Settled, WINDOW, Writer};
 
@@ -319,8 +321,8 @@ impl Trial {
             let persistent: Vec<&str> = writer
                 .model()
                 .own_nodes()
-                .filter(|node| !node.3)
-                .map(|node| node.0)
+                .filter(|node| !node.ephemeral)
+                .map(|node| node.path)
                 .collect();
             let left: Vec<&str> = tree.below(&root).map(|(path, _)| path).collect();
             ensure!(
@@ -360,17 +362,10 @@ fn await_load(answered: &AtomicU64) -> Result<()> {
 }
 
 fn create(connection: &mut Connection, path: &str) -> Result<()> {
-    let anyone = Id {
-        scheme: text("world"),
-        id: text("anyone"),
-    };
     let request = CreateRequest {
         path: text(path),
         data: None,
-        acl: Some(vec![Acl {
-            perms: perms::ALL,
-            id: anyone,
-        }]),
+        acl: Some(acl(0)),
         flags: create_mode::PERSISTENT,
     };
     connection.call(OpCode::CREATE, &request).map(drop)

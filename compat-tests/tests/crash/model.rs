@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use jute::ErrorCode;
 
-use crate::tree::{Tree, Znode};
+use crate::tree::{Tree, Znode, acl, acl_words};
 
 pub(crate) const QUEUE: &str = "/crash/queue";
 /// Sequential nodes in the queue begin so.
@@ -32,6 +32,8 @@ pub(crate) enum Step {
         path: String,
         kind: CreateKind,
         data: Option<Bytes>,
+        /// See [`acl`].
+        reader: u32,
     },
     SetData {
         path: String,
@@ -51,6 +53,12 @@ pub(crate) enum Step {
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     One(Step),
+    /// The one change that cannot be part of a multi.
+    SetAcl {
+        path: String,
+        reader: u32,
+        version: i32,
+    },
     Multi(Vec<Step>),
 }
 
@@ -61,6 +69,8 @@ pub(crate) enum Outcome {
     Created(Option<String>),
     /// The new version; `None` for the counter, which other sessions set too.
     Set(Option<i32>),
+    /// The new version of the ACL.
+    AclSet(i32),
     /// Deleted or checked: nothing to say.
     Done,
     Failed(ErrorCode),
@@ -78,6 +88,8 @@ pub(crate) struct Ack {
 struct Node {
     data: Option<Bytes>,
     version: i32,
+    reader: u32,
+    acl_version: i32,
     ephemeral: bool,
     children: i32,
     /// Children ever created: the next sequential suffix.
@@ -86,6 +98,16 @@ struct Node {
     czxid: Option<i64>,
     mzxid: Option<i64>,
     pzxid: Option<i64>,
+}
+
+/// What a writer must know of a node to write to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnNode<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) version: i32,
+    pub(crate) acl_version: i32,
+    pub(crate) children: i32,
+    pub(crate) ephemeral: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -119,12 +141,15 @@ impl Model {
         &self.root
     }
 
-    /// Own nodes but the root, with version and number of children.
-    pub(crate) fn own_nodes(&self) -> impl Iterator<Item = (&str, i32, i32, bool)> {
-        self.nodes
-            .iter()
-            .skip(1)
-            .map(|(path, node)| (path.as_str(), node.version, node.children, node.ephemeral))
+    /// Own nodes but the root.
+    pub(crate) fn own_nodes(&self) -> impl Iterator<Item = OwnNode<'_>> {
+        self.nodes.iter().skip(1).map(|(path, node)| OwnNode {
+            path,
+            version: node.version,
+            acl_version: node.acl_version,
+            children: node.children,
+            ephemeral: node.ephemeral,
+        })
     }
 
     /// The oldest queue item whose name is known, and how many items there are in all.
@@ -150,6 +175,16 @@ impl Model {
     pub(crate) fn apply(&mut self, op: &Op, zxid: Option<i64>) -> Vec<Outcome> {
         match op {
             Op::One(step) => vec![self.step(step, zxid).unwrap_or_else(Outcome::Failed)],
+            Op::SetAcl {
+                path,
+                reader,
+                version,
+            } => {
+                vec![
+                    self.set_acl(path, *reader, *version)
+                        .unwrap_or_else(Outcome::Failed),
+                ]
+            }
             Op::Multi(steps) => {
                 let before = self.clone();
                 let mut outcomes = Vec::with_capacity(steps.len());
@@ -177,7 +212,12 @@ impl Model {
                 self.queue.insert(data.clone().unwrap_or_default(), None);
                 Ok(Outcome::Created(None))
             }
-            Step::Create { path, kind, data } => {
+            Step::Create {
+                path,
+                kind,
+                data,
+                reader,
+            } => {
                 let parent = self
                     .nodes
                     .get_mut(parent_of(path))
@@ -192,6 +232,7 @@ impl Model {
                 self.parent_changes(&path, 1, zxid);
                 let node = Node {
                     data: data.clone(),
+                    reader: *reader,
                     ephemeral: kind.ephemeral,
                     czxid: zxid,
                     mzxid: zxid,
@@ -236,6 +277,16 @@ impl Model {
             }
             Step::Check { path, version } => self.versioned(path, *version).map(|_| Outcome::Done),
         }
+    }
+
+    fn set_acl(&mut self, path: &str, reader: u32, version: i32) -> Result<Outcome, ErrorCode> {
+        let node = self.nodes.get_mut(path).ok_or(ErrorCode::NO_NODE)?;
+        if version != -1 && version != node.acl_version {
+            return Err(ErrorCode::BAD_VERSION);
+        }
+        node.reader = reader;
+        node.acl_version += 1;
+        Ok(Outcome::AclSet(node.acl_version))
     }
 
     fn versioned(&mut self, path: &str, version: i32) -> Result<&mut Node, ErrorCode> {
@@ -303,6 +354,13 @@ impl Model {
             "children should be {}",
             node.children
         );
+        let acl = acl_words(&acl(node.reader));
+        ensure!(found.acl == acl, "ACL should be {acl:?}");
+        let aversion = node.acl_version;
+        ensure!(
+            stat.aversion == aversion,
+            "ACL version should be {aversion}"
+        );
         let cversion = 2 * node.created_below - node.children;
         ensure!(stat.cversion == cversion, "cversion should be {cversion}");
         let len = node.data.as_ref().map_or(0, Bytes::len);
@@ -368,6 +426,7 @@ fn parent_of(path: &str) -> &str {
 fn item_tags(op: &Op) -> impl Iterator<Item = &Bytes> {
     let steps = match op {
         Op::One(step) => std::slice::from_ref(step),
+        Op::SetAcl { .. } => &[],
         Op::Multi(steps) => steps,
     };
     steps.iter().filter_map(|step| match step {

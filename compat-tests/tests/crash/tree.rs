@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use jute::proto::{
-    GetChildren2Response, GetChildrenRequest, GetDataRequest, GetDataResponse, Stat,
+    Acl, GetAclRequest, GetAclResponse, GetChildren2Response, GetChildrenRequest, GetDataRequest,
+    GetDataResponse, Id, Stat, perms,
 };
 use jute::{ErrorCode, OpCode, text};
 
@@ -18,6 +19,44 @@ const READS_IN_FLIGHT: usize = 128;
 pub(crate) struct Znode {
     pub(crate) data: Option<Bytes>,
     pub(crate) stat: Stat,
+    /// Entries in order.
+    pub(crate) acl: Vec<String>,
+}
+
+/// An open ACL; with a reader that is not 0 it also names that user, so that lists differ.
+pub(crate) fn acl(reader: u32) -> Vec<Acl<'static>> {
+    let anyone = Id {
+        scheme: text("world"),
+        id: text("anyone"),
+    };
+    let mut acl = vec![Acl {
+        perms: perms::ALL,
+        id: anyone,
+    }];
+    if reader > 0 {
+        acl.push(Acl {
+            perms: perms::READ,
+            id: Id {
+                scheme: text("digest"),
+                id: Some(format!("reader-{reader}:secret").into()),
+            },
+        });
+    }
+    acl
+}
+
+/// What [`Znode::acl`] holds for an ACL.
+pub(crate) fn acl_words(acl: &[Acl<'_>]) -> Vec<String> {
+    let words = acl.iter().map(|entry| {
+        let (scheme, id) = (entry.id.scheme.as_deref(), entry.id.id.as_deref());
+        format!(
+            "{}:{}:{}",
+            scheme.unwrap_or("-"),
+            id.unwrap_or("-"),
+            entry.perms
+        )
+    });
+    words.collect()
 }
 
 /// Every znode at and below a root, by full path.
@@ -27,8 +66,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Reads the tree while nobody writes. A node of another session may still vanish meanwhile:
-    /// that is the caller's to look at again.
+    /// Reads the tree while nobody writes. Nodes of a session that expires meanwhile are left out.
     pub(crate) fn read(connection: &mut Connection, root: &str) -> Result<Self> {
         let mut znodes = BTreeMap::new();
         let mut unread = vec![root.to_owned()];
@@ -46,24 +84,24 @@ impl Tree {
                     watch: false,
                 };
                 connection.queue(OpCode::GET_DATA, &data);
+                connection.queue(OpCode::GET_ACL, &GetAclRequest { path: text(path) });
             }
             connection.flush();
             for path in batch {
-                let children = connection
-                    .receive()?
-                    .context("closed while reading the tree")?;
-                let data = connection
-                    .receive()?
-                    .context("closed while reading the tree")?;
-                if data.err == ErrorCode::NO_NODE {
+                let mut replies = Vec::with_capacity(3);
+                for _ in 0..3 {
+                    let reply = connection.receive()?;
+                    replies.push(reply.context("closed while reading the tree")?);
+                }
+                if replies.iter().any(|reply| reply.err == ErrorCode::NO_NODE) {
                     continue;
                 }
-                ensure!(
-                    children.err == ErrorCode::OK,
-                    "getChildren2 {path}: {}",
-                    children.err
-                );
-                ensure!(data.err == ErrorCode::OK, "getData {path}: {}", data.err);
+                for reply in &replies {
+                    ensure!(reply.err == ErrorCode::OK, "reading {path}: {}", reply.err);
+                }
+                let [children, data, acl] = &replies[..] else {
+                    bail!("three requests, {} replies", replies.len())
+                };
                 let names: GetChildren2Response<'_> = children.body()?;
                 for name in names.children.context("null children")? {
                     unread.push(format!("{path}/{}", name.context("null name")?));
@@ -72,6 +110,7 @@ impl Tree {
                 let znode = Znode {
                     data: found.data.map(Bytes::copy_from_slice),
                     stat: found.stat,
+                    acl: acl_words(&acl.body::<GetAclResponse<'_>>()?.acl.context("null ACL")?),
                 };
                 znodes.insert(path, znode);
             }
