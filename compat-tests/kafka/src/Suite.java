@@ -20,21 +20,27 @@ final class Suite {
         T look() throws Exception;
     }
 
-    void test(String name, Test body) {
+    /** True when the test passed. */
+    boolean test(String name, Test body) {
         long began = System.nanoTime();
         try {
             body.run();
             passed++;
             System.out.printf("ok      %s (%.1f s)%n", name, secondsSince(began));
+            return true;
         } catch (Exception | AssertionError problem) {
             failed++;
             System.out.printf("FAILED  %s (%.1f s): %s%n", name, secondsSince(began), problem);
             problem.printStackTrace();
+            return false;
         }
     }
 
-    /** Prints the totals; true when nothing failed. */
-    boolean finish() {
+    /** Prints the totals, after the advice when something failed; true when nothing did. */
+    boolean finish(String advice) {
+        if (failed > 0) {
+            System.out.println(advice);
+        }
         System.out.printf("%d passed, %d failed%n", passed, failed);
         return failed == 0 && passed > 0;
     }
