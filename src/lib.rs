@@ -8,3 +8,6 @@ pub mod state;
 pub mod tree;
 pub mod types;
 pub mod watch;
+
+pub mod client;
+pub mod load;
