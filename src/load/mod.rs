@@ -23,6 +23,8 @@ mod schedule;
 mod sessions;
 mod set_up;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 pub use crew::run;
 pub use options::{Options, Workload};

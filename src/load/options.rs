@@ -120,17 +120,20 @@ impl Options {
         format!("{}/p{parent:06}", self.root)
     }
 
-    /// Data that does not compress, so that no server gets a discount.
+    /// The data of every znode.
     pub(super) fn data(&self) -> Vec<u8> {
-        let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        let next = || {
-            state = next_random(state);
-            state.to_be_bytes()[0]
-        };
-        std::iter::repeat_with(next)
-            .take(usize::try_from(self.data_bytes).unwrap_or(usize::MAX))
-            .collect()
+        data(usize::try_from(self.data_bytes).unwrap_or(usize::MAX))
     }
+}
+
+/// Bytes that do not compress, so that no server gets a discount.
+pub(super) fn data(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let next = || {
+        state = next_random(state);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(len).collect()
 }
 
 /// xorshift64: the state is the number. Never zero for a seed that is not.
