@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn lanes_are_spread_without_gaps() {
         assert_eq!(split(7, 2), [0..3, 3..7]);
-        assert_eq!(split(1, 4), [0..1]);
+        assert_eq!(split(2, 4), [0..1, 1..2]);
         assert_eq!(split(4, 4), [0..1, 1..2, 2..3, 3..4]);
     }
 }

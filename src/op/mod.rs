@@ -93,7 +93,7 @@ pub fn road(op: OpCode) -> Road {
 }
 
 /// Whether a write's body can be decoded. An undecodable one is answered -5 without a place in the
-/// log; a multi's takes one, as upstream's does.
+/// log. Most undecodable multis take one all the same, as upstream's do.
 #[must_use]
 pub fn is_decodable(op: OpCode, body: &[u8]) -> bool {
     fn is<'a, T: Decode<'a>>(body: &'a [u8]) -> bool {
@@ -108,6 +108,7 @@ pub fn is_decodable(op: OpCode, body: &[u8]) -> bool {
         OpCode::SET_DATA => is::<SetDataRequest<'_>>(body),
         OpCode::SET_ACL => is::<SetAclRequest<'_>>(body),
         OpCode::RECONFIG => is::<ReconfigRequest<'_>>(body),
+        OpCode::MULTI => multi::is_decodable(body),
         _ => true,
     }
 }
@@ -313,6 +314,8 @@ pub struct Seen<'r> {
     pub interests: SmallVec<[Interest<'r>; 1]>,
     /// Events that setWatches replays in front of its reply: type and path.
     pub events: Vec<(i32, Cow<'r, str>)>,
+    /// The reply has a body although it is an error: multiRead's oddity.
+    pub keeps_body: bool,
 }
 
 impl<'a> Look<'a> {
@@ -390,7 +393,7 @@ impl<'a> Look<'a> {
             OpCode::SET_WATCHES2 => {
                 watches::set_watches(self, decode::<SetWatches2<'_>>(body)?.into(), seen)
             }
-            OpCode::MULTI_READ => multi_read::multi_read(self, body, out),
+            OpCode::MULTI_READ => multi_read::multi_read(self, body, out, seen),
             OpCode::WHO_AM_I => auth_info::who_am_i(self, out),
             _ => Err(ErrorCode::UNIMPLEMENTED),
         }

@@ -1,7 +1,7 @@
 //! multi: all or nothing, under one zxid.
 
 use jute::proto::{MultiOp, MultiRequest, MultiResult};
-use jute::{ErrorCode, OpCode};
+use jute::{ErrorCode, OpCode, Reader};
 
 use super::create::{CreateMode, New};
 use super::{Apply, Reply, check, create, data, delete};
@@ -42,6 +42,26 @@ pub(super) fn multi(tx: &mut Apply<'_>, request: &MultiRequest<'_>) -> Result<Re
     }
     tx.tree.commit();
     Ok(Reply::Multi(results))
+}
+
+/// False for a body that upstream's decoder fails on before it has taken a zxid for it: a create
+/// with a null list, which is a null pointer there and not an I/O error like all else.
+pub(super) fn is_decodable(body: &[u8]) -> bool {
+    let mut reader = Reader::new(body);
+    let mut is_read = None;
+    while let Ok(Some(op)) = MultiOp::decode_next(&mut reader) {
+        match &op {
+            MultiOp::Create(_, request) => match CreateMode::from_flags(request.flags) {
+                Some(_) if request.acl.is_none() => return false,
+                Some(mode) if !mode.ttl => {}
+                _ => return true,
+            },
+            _ if is_read.is_some_and(|is_read| is_read != op.is_read()) => return true,
+            _ => {}
+        }
+        is_read = Some(op.is_read());
+    }
+    true
 }
 
 /// What upstream's decoder refuses beyond the encoding (`MultiOperationRecord`, `CreateOptions`).

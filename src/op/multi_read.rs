@@ -4,8 +4,8 @@ use bytes::BytesMut;
 use jute::proto::{MultiHeader, MultiOp, MultiRequest, perms};
 use jute::{Encode as _, ErrorCode, OpCode, Reader};
 
-use super::Look;
 use super::children::put_names;
+use super::{Look, Seen};
 use crate::tree::NodeId;
 
 /// A failing operation yields an error record and the others still run. Watch flags are ignored.
@@ -16,6 +16,7 @@ pub(super) fn multi_read(
     look: &Look<'_>,
     body: &[u8],
     out: &mut BytesMut,
+    seen: &mut Seen<'_>,
 ) -> Result<(), ErrorCode> {
     let request: MultiRequest<'_> = Reader::new(body)
         .read()
@@ -44,7 +45,12 @@ pub(super) fn multi_read(
                 header(OpCode::GET_CHILDREN, ErrorCode::OK).encode(out);
                 put_names(look, id, out);
             }
-            (_, Err(ErrorCode::MARSHALLING_ERROR)) => return Err(ErrorCode::MARSHALLING_ERROR),
+            (_, Err(ErrorCode::MARSHALLING_ERROR)) => {
+                // A null path: upstream sends the results so far under an error header.
+                MultiHeader::END.encode(out);
+                seen.keeps_body = true;
+                return Err(ErrorCode::MARSHALLING_ERROR);
+            }
             (_, Err(code)) => {
                 header(OpCode::ERROR, code).encode(out);
                 code.0.encode(out);

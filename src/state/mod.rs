@@ -82,6 +82,11 @@ impl State {
         &self.schemes
     }
 
+    #[must_use]
+    pub fn shared_schemes(&self) -> Arc<Schemes> {
+        Arc::clone(&self.schemes)
+    }
+
     /// Moves to the entry at `position`. The first request of a new term opens an epoch.
     pub fn begin_entry(&mut self, position: LogPosition) {
         if position.term != self.position.term && self.zxid.0 & 0xffff_ffff != 0 {

@@ -236,7 +236,7 @@ impl Loader {
             return Some(NodeId::NONE);
         };
         node.acl = self.tree.acls.acquire(&list);
-        self.tree.data_bytes += len(node.data.as_ref()) as u64;
+        self.tree.data_bytes += len(node.data.as_deref()) as u64;
         if !self.tree.slab.place(id, node) {
             return Some(NodeId::NONE);
         }

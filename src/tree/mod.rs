@@ -411,7 +411,7 @@ impl DataTree {
         let parent = node.parent;
         let before = self.parent_before(parent);
         self.update_links(parent, |node| node.pzxid = zxid.0);
-        let data_len = len(node.data.as_ref());
+        let data_len = len(node.data.as_deref());
         if self.journal.is_some() {
             self.record(Undo::Deleted(id, Box::new(node), before));
         } else {
@@ -635,7 +635,7 @@ impl DataTree {
     /// Returns the length of the data that was replaced.
     fn replace_content(&mut self, id: NodeId, content: Content) -> usize {
         self.keep_image(id);
-        let new_len = len(content.data.as_ref());
+        let new_len = len(content.data.as_deref());
         let before = content_digest(self.slab.node(id));
         let node = self.slab.node_mut(id);
         let old = Content {
@@ -646,7 +646,7 @@ impl DataTree {
         };
         let after = content_digest(node);
         self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
-        let old_len = len(old.data.as_ref());
+        let old_len = len(old.data.as_deref());
         self.count_bytes(old_len, new_len);
         self.record(Undo::ContentSet(id, old));
         old_len
@@ -692,7 +692,7 @@ impl DataTree {
         let first = self.slab.node(parent).first_child;
         node.next_sibling = first;
         node.prev_sibling = NodeId::NONE;
-        self.count_bytes(0, len(node.data.as_ref()));
+        self.count_bytes(0, len(node.data.as_deref()));
         let digest = self.node_digest(&node);
         self.digest = self.digest.wrapping_add(digest);
         let id = match slot {
@@ -725,7 +725,7 @@ impl DataTree {
             self.slab.node_mut(node.next_sibling).prev_sibling = node.prev_sibling;
         }
         self.slab.node_mut(node.parent).child_count -= 1;
-        self.count_bytes(len(node.data.as_ref()), 0);
+        self.count_bytes(len(node.data.as_deref()), 0);
         let digest = self.node_digest(&node);
         self.digest = self.digest.wrapping_sub(digest);
         match Owner::from_raw(node.owner, self.extended_types) {
@@ -798,7 +798,7 @@ impl DataTree {
                 return Err("the tree has a cycle".to_owned());
             }
             digest = digest.wrapping_add(self.node_digest(node));
-            bytes += len(node.data.as_ref()) as u64;
+            bytes += len(node.data.as_deref()) as u64;
             let path = self.path_of(id);
             if self.find(&path) != Some(id) {
                 return Err(format!("{path} is not in the index"));
@@ -871,8 +871,8 @@ fn content_digest(node: &Node) -> u64 {
     hasher.finish()
 }
 
-fn len(data: Option<&Box<[u8]>>) -> usize {
-    data.map_or(0, |data| data.len())
+fn len(data: Option<&[u8]>) -> usize {
+    data.map_or(0, <[u8]>::len)
 }
 
 fn signed(len: usize) -> i64 {

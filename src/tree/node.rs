@@ -143,7 +143,10 @@ impl Slab {
 
     /// The slot the next [`Self::insert`] takes.
     pub(crate) fn next_id(&self) -> NodeId {
-        self.free.last().copied().unwrap_or(NodeId(self.end()))
+        self.free
+            .last()
+            .copied()
+            .unwrap_or_else(|| NodeId(self.end()))
     }
 
     pub(crate) fn insert(&mut self, node: Node) -> NodeId {

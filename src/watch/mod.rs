@@ -61,7 +61,8 @@ impl Watchers {
             Self::Few(list) => list
                 .iter()
                 .find(|(id, _)| *id == conn)
-                .map_or(Modes::default(), |(_, modes)| *modes),
+                .map(|(_, modes)| *modes)
+                .unwrap_or_default(),
             Self::Many(map) => map.get(&conn).copied().unwrap_or_default(),
         }
     }
@@ -149,7 +150,8 @@ impl WatchTable {
     pub fn modes(&self, conn: ConnId, path: &str) -> Modes {
         self.by_path
             .get(path)
-            .map_or(Modes::default(), |watchers| watchers.get(conn))
+            .map(|watchers| watchers.get(conn))
+            .unwrap_or_default()
     }
 
     /// Takes `modes` away; false when `conn` had none of them at `path`.

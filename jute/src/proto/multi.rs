@@ -68,31 +68,41 @@ pub struct MultiRequest<'a> {
     pub ops: Vec<MultiOp<'a>>,
 }
 
+impl<'a> MultiOp<'a> {
+    /// Reads one header and its operation, or `None` at the end mark.
+    ///
+    /// # Errors
+    /// An operation that cannot be in a multi, or bytes that are no record.
+    pub fn decode_next(reader: &mut Reader<'a>) -> Result<Option<Self>, DecodeError> {
+        let header: MultiHeader = reader.read()?;
+        if header.done {
+            return Ok(None);
+        }
+        let op = match OpCode(header.op) {
+            code @ (OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER) => {
+                Self::Create(code, reader.read()?)
+            }
+            OpCode::CREATE_TTL => Self::CreateTtl(reader.read()?),
+            OpCode::DELETE => Self::Delete(reader.read()?),
+            OpCode::SET_DATA => Self::SetData(reader.read()?),
+            OpCode::CHECK => Self::Check(reader.read()?),
+            OpCode::GET_DATA => Self::GetData(reader.read()?),
+            OpCode::GET_CHILDREN => Self::GetChildren(reader.read()?),
+            OpCode(other) => {
+                let error = reader.error(DecodeErrorKind::UnknownMultiOp(other));
+                return Err(error.within("MultiHeader", "op"));
+            }
+        };
+        Ok(Some(op))
+    }
+}
+
 impl<'a> Decode<'a> for MultiRequest<'a> {
     /// # Errors
     /// A missing end mark, an operation that cannot be in a multi, or a mix of reads and writes.
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let mut ops: Vec<MultiOp<'a>> = Vec::new();
-        loop {
-            let header: MultiHeader = reader.read()?;
-            if header.done {
-                return Ok(Self { ops });
-            }
-            let op = match OpCode(header.op) {
-                code @ (OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER) => {
-                    MultiOp::Create(code, reader.read()?)
-                }
-                OpCode::CREATE_TTL => MultiOp::CreateTtl(reader.read()?),
-                OpCode::DELETE => MultiOp::Delete(reader.read()?),
-                OpCode::SET_DATA => MultiOp::SetData(reader.read()?),
-                OpCode::CHECK => MultiOp::Check(reader.read()?),
-                OpCode::GET_DATA => MultiOp::GetData(reader.read()?),
-                OpCode::GET_CHILDREN => MultiOp::GetChildren(reader.read()?),
-                OpCode(other) => {
-                    let error = reader.error(DecodeErrorKind::UnknownMultiOp(other));
-                    return Err(error.within("MultiHeader", "op"));
-                }
-            };
+        while let Some(op) = MultiOp::decode_next(reader)? {
             if ops
                 .first()
                 .is_some_and(|first| first.is_read() != op.is_read())
@@ -102,6 +112,7 @@ impl<'a> Decode<'a> for MultiRequest<'a> {
             }
             ops.push(op);
         }
+        Ok(Self { ops })
     }
 }
 
