@@ -19,6 +19,9 @@ pub mod admin;
 pub mod config;
 pub mod server;
 
+pub mod client;
+pub mod load;
+
 /// What `srvr`, `stat` and `mntr` call our version: the ZooKeeper release whose protocol and
 /// output we follow, then our own. Scripts parse the number in front.
 pub const VERSION_LINE: &str = concat!(

@@ -1,0 +1,190 @@
+"""Starts and stops the servers that are measured, and runs zk-load against them.
+
+Both servers get the same zoo.cfg. Apache ZooKeeper runs with the heap that its own zkServer.sh
+gives it; it logs nothing here, because no logger is on its class path.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# ZK_SERVER_HEAP of upstream's bin/zkEnv.sh.
+ZOOKEEPER_HEAP = "-Xmx1000m"
+START_LIMIT_S = 120
+STOP_LIMIT_S = 60
+ZOO_CFG = """\
+tickTime=2000
+dataDir={data}
+clientPort={port}
+clientPortAddress=127.0.0.1
+maxClientCnxns=0
+admin.enableServer=false
+4lw.commands.whitelist=*
+"""
+
+
+class Failed(Exception):
+    """A server or a run that did not do what it should; the message is for the user."""
+
+
+def build():
+    """Builds the release binaries and returns their directory."""
+    command = ["cargo", "build", "--release", "--quiet", "-p", "meerkat", "--bins"]
+    if subprocess.run(command, cwd=REPOSITORY).returncode != 0:
+        raise Failed("the build failed")
+    metadata = subprocess.run(
+        ["cargo", "metadata", "--format-version", "1", "--no-deps"],
+        cwd=REPOSITORY, capture_output=True, check=True)
+    return Path(json.loads(metadata.stdout)["target_directory"]) / "release"
+
+
+def zookeeper_command():
+    script = REPOSITORY / "compat-tests/zookeeper/classpath"
+    found = subprocess.run([script], stdout=subprocess.PIPE, text=True)
+    if found.returncode != 0:
+        raise Failed("Apache ZooKeeper could not be fetched with Maven")
+    class_path = Path(found.stdout.strip()).read_text().strip()
+    return ["java", ZOOKEEPER_HEAP, "-cp", class_path,
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain"]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Server:
+    """A running server with a data directory of its own. Use it with `with`."""
+
+    def __init__(self, name, command, port=None, directory=None):
+        self.name = name
+        self.command = command
+        self.port = port or free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=directory))
+        self.process = None
+        config = ZOO_CFG.format(data=self.directory / "data", port=self.port)
+        (self.directory / "zoo.cfg").write_text(config)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop(signal.SIGKILL)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def start(self):
+        """Starts it and returns the seconds that passed until it served."""
+        with open(self.directory / "log", "ab") as log:
+            begun = time.monotonic()
+            self.process = subprocess.Popen(
+                [*self.command, self.directory / "zoo.cfg"],
+                cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        while True:
+            # A standalone server names its mode once it serves.
+            if b"Mode:" in self.word(b"srvr"):
+                return time.monotonic() - begun
+            if self.process.poll() is not None:
+                raise Failed(f"{self.name} ended at its start:\n{self.log()}")
+            if time.monotonic() - begun > START_LIMIT_S:
+                raise Failed(f"{self.name} does not serve after {START_LIMIT_S} s:\n{self.log()}")
+            time.sleep(0.01)
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process is None:
+            return
+        self.process.send_signal(how)
+        try:
+            self.process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise Failed(f"{self.name} did not stop within {STOP_LIMIT_S} s") from None
+        finally:
+            self.process = None
+
+    def word(self, word):
+        """Sends a four-letter word; no answer is an empty one."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                connection.sendall(word)
+                answer = b""
+                while chunk := connection.recv(65536):
+                    answer += chunk
+                return answer
+        except OSError:
+            return b""
+
+    def resident_mb(self):
+        """Resident memory now and at its highest, in MB (10^6 bytes)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        kib = {line.split(":")[0]: int(line.split()[1])
+               for line in status.splitlines() if line.startswith(("VmRSS", "VmHWM"))}
+        return kib["VmRSS"] * 1024 / 1e6, kib["VmHWM"] * 1024 / 1e6
+
+    def node_count(self):
+        for line in self.word(b"srvr").decode().splitlines():
+            if line.startswith("Node count:"):
+                return int(line.split(":")[1])
+        raise Failed(f"{self.name} does not tell its node count")
+
+    def log(self):
+        return (self.directory / "log").read_text(errors="replace")[-4000:]
+
+
+def load(binaries, server, arguments):
+    """Runs zk-load and returns its report. A mistake of the server ends the whole run."""
+    command = [binaries / "zk-load", *map(str, arguments), "--server", server.address]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        words = " ".join(map(str, command[1:]))
+        raise Failed(f"zk-load {words}: exit code {done.returncode}\n{done.stderr}{done.stdout}"
+                     f"\nlog of {server.name}:\n{server.log()}")
+    return json.loads(done.stdout)
+
+
+def machine():
+    """One line about the machine."""
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo")
+                if line.startswith("model name")), "unknown processor")
+    kernel = os.uname()
+    memory_kib = int(open("/proc/meminfo").readline().split()[1])
+    return (f"{os.cpu_count()} x {cpu}, {memory_kib / 2**20:.0f} GiB, "
+            f"{kernel.sysname} {kernel.release}")
+
+
+def fsyncs_per_second(directory=None, seconds=1.0):
+    """What the disk below the data directories can do: 4 KiB appended and fsynced, one by one."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        begun = time.monotonic()
+        count = 0
+        while time.monotonic() - begun < seconds:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+            count += 1
+        return count / (time.monotonic() - begun)
+
+
+def write_block(name, text):
+    """Replaces the block of benches/README.md that stands between the marks of `name`."""
+    path = REPOSITORY / "benches/README.md"
+    readme = path.read_text()
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    if begin not in readme or end not in readme:
+        raise Failed(f"{path.name} has no block {name}")
+    before, rest = readme.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    path.write_text(f"{before}{begin}{text}{end}{after}")

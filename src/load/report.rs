@@ -1,0 +1,102 @@
+//! What a run prints.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::tally::Tally;
+use super::{Options, Workload};
+
+/// The result of a run, as its JSON.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub workload: Workload,
+    pub server: String,
+    pub connections: u32,
+    pub depth: u32,
+    pub data_bytes: u32,
+    pub threads: u32,
+    /// How long was measured.
+    pub seconds: f64,
+    /// Measured operations; for fan-out, events delivered.
+    pub operations: u64,
+    /// Operations per second.
+    pub rate: f64,
+    pub latency_us: LatencyMicros,
+    /// Mistakes of the server in the whole run, warm-up included.
+    pub errors: u64,
+    pub error_kinds: BTreeMap<&'static str, u64>,
+    pub error_examples: Vec<String>,
+}
+
+/// Latencies in microseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct LatencyMicros {
+    pub mean: f64,
+    pub p50: f64,
+    pub p99: f64,
+    pub p99_9: f64,
+    pub max: f64,
+}
+
+impl LatencyMicros {
+    fn of(latencies: &Histogram<u64>) -> Self {
+        let quantile = |q| micros(latencies.value_at_quantile(q));
+        Self {
+            mean: tenths(latencies.mean() / 1000.0),
+            p50: quantile(0.5),
+            p99: quantile(0.99),
+            p99_9: quantile(0.999),
+            max: micros(latencies.max()),
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(options: &Options, tally: Tally, measured: Duration) -> Self {
+        let operations = tally.latencies.len();
+        let seconds = measured.as_secs_f64();
+        let rate = if seconds > 0.0 {
+            to_f64(operations) / seconds
+        } else {
+            0.0
+        };
+        let kinds = tally.mistakes.iter();
+        Self {
+            workload: options.workload,
+            server: options.server.clone(),
+            connections: options.connections,
+            depth: options.depth,
+            data_bytes: options.data_bytes,
+            threads: options.threads,
+            seconds: (seconds * 1000.0).round() / 1000.0,
+            operations,
+            rate: tenths(rate),
+            latency_us: LatencyMicros::of(&tally.latencies),
+            errors: tally.mistake_count(),
+            error_kinds: kinds
+                .map(|(mistake, count)| (mistake.name(), *count))
+                .collect(),
+            error_examples: tally.examples,
+        }
+    }
+}
+
+fn micros(nanos: u64) -> f64 {
+    tenths(to_f64(nanos) / 1000.0)
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+/// Exact up to 2^53, which no run reaches.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a count above 2^53 would take a century"
+)]
+fn to_f64(value: u64) -> f64 {
+    value as f64
+}
