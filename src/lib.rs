@@ -1,1 +1,28 @@
-//! Meerkat.
+//! Meerkat: a coordination server that speaks Apache ZooKeeper's wire protocol.
+
+pub mod types;
+
+pub mod tree;
+
+pub mod auth;
+pub mod op;
+pub mod session;
+pub mod state;
+pub mod watch;
+
+pub mod ensemble;
+pub mod storage;
+
+pub mod pipeline;
+
+pub mod admin;
+pub mod config;
+pub mod server;
+
+/// What `srvr`, `stat` and `mntr` call our version: the ZooKeeper release whose protocol and
+/// output we follow, then our own. Scripts parse the number in front.
+pub const VERSION_LINE: &str = concat!(
+    "3.9.5-meerkat-",
+    env!("CARGO_PKG_VERSION"),
+    ", built on 2026-11-23 00:00 UTC"
+);

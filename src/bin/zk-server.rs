@@ -1,1 +1,89 @@
-fn main() {}
+//! The server: arguments, logging, exit code.
+//!
+//! `zk-server` alone uses embedded defaults, `zk-server FILE` reads a zoo.cfg, and
+//! `zk-server PORT DIR [TICK [CONNECTIONS]]` is upstream's short form.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use meerkat::config::{Config, ConfigError, JvmFlags, Notice, NoticeLevel};
+use meerkat::server::{ServeError, Server};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Upstream's exit code for arguments and configuration that cannot be used.
+const EXIT_INVALID_INVOCATION: u8 = 2;
+const EXIT_FAILED: u8 = 1;
+
+/// What is logged unless `MEERKAT_LOG` says otherwise.
+const LOG_DEFAULT: &str = "info,openraft=warn";
+
+fn main() -> ExitCode {
+    let level =
+        EnvFilter::try_from_env("MEERKAT_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    tracing_subscriber::fmt()
+        .with_env_filter(level)
+        .with_ansi(false)
+        .init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (config, notices) = match load(&arguments) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(EXIT_INVALID_INVOCATION);
+        }
+    };
+    for notice in notices {
+        match notice.level {
+            NoticeLevel::Info => tracing::info!(key = notice.key, "{}", notice.text),
+            NoticeLevel::Warn => tracing::warn!(key = notice.key, "{}", notice.text),
+        }
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start the runtime: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    match runtime.block_on(serve(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+fn load(arguments: &[String]) -> Result<(Config, Vec<Notice>), ConfigError> {
+    let flags = JvmFlags::from_env();
+    match arguments {
+        [] => Config::embedded(&flags),
+        [file] => Config::from_file(Path::new(file), &flags),
+        _ => Config::from_args(arguments, &flags),
+    }
+}
+
+async fn serve(config: Config) -> Result<(), ServeError> {
+    let server = Server::start(config).await?;
+    for address in server.addresses() {
+        tracing::info!(%address, "serving clients");
+    }
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::warn!("signals cannot be caught; the server ends without a goodbye");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    server.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! What operators ask: four-letter words and metrics. Looks, never changes.
+
+pub mod metrics;
+pub mod words;

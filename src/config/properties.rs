@@ -1,0 +1,283 @@
+//! The file format of zoo.cfg: `java.util.Properties`, read byte for byte as Java reads it.
+//!
+//! ISO-8859-1 bytes; a key ends at the first unescaped `=`, `:` or white space; `#` and `!` start a
+//! comment line; an odd number of backslashes at the end of a line continues it; `\uXXXX`, `\t`,
+//! `\n`, `\r`, `\f` and `\` before anything else are escapes; of two equal keys the last one wins.
+//! On top of that `QuorumPeerConfig.java` trims keys and values, so this does too. Nothing here
+//! knows what a key means.
+
+use std::collections::BTreeMap;
+
+/// The one way in which text can fail to be a properties file.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Malformed \\uxxxx encoding. (line {line})")]
+pub(super) struct MalformedEscape {
+    /// Counted from 1: where the logical line begins.
+    pub(super) line: usize,
+}
+
+/// Keys and values of a properties file, trimmed; of equal keys the last.
+pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, MalformedEscape> {
+    let mut entries = BTreeMap::new();
+    for (line, text) in logical_lines(bytes) {
+        let key_end = key_end(&text);
+        let value_start = value_start(&text, key_end);
+        let malformed = |Malformed| MalformedEscape { line };
+        let key = unescape(&text[..key_end]).map_err(malformed)?;
+        let value = unescape(&text[value_start..]).map_err(malformed)?;
+        entries.insert(java_trim(&key).to_owned(), java_trim(&value).to_owned());
+    }
+    Ok(entries)
+}
+
+/// `String.trim` of Java: everything up to U+0020 goes, and nothing above it.
+fn java_trim(text: &str) -> &str {
+    text.trim_matches(|c| c <= ' ')
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\x0c')
+}
+
+/// Lines after comments and blank lines are gone and continuations are joined, each with its
+/// number.
+fn logical_lines(bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
+    let mut lines = Vec::new();
+    let mut natural = natural_lines(bytes).into_iter().enumerate();
+    while let Some((index, first)) = natural.next() {
+        let mut part = skip_blanks(first);
+        if matches!(part.first(), None | Some(b'#' | b'!')) {
+            continue;
+        }
+        let mut line = Vec::with_capacity(part.len());
+        while ends_in_continuation(part) {
+            line.extend_from_slice(&part[..part.len() - 1]);
+            // A continuation is never a comment, and a blank one ends the logical line.
+            part = natural.next().map_or(&[], |(_, next)| skip_blanks(next));
+        }
+        line.extend_from_slice(part);
+        lines.push((index + 1, line));
+    }
+    lines
+}
+
+fn natural_lines(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut lines = Vec::new();
+    let mut rest = bytes;
+    while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        let crlf = rest[end..].starts_with(b"\r\n");
+        lines.push(&rest[..end]);
+        rest = &rest[end + if crlf { 2 } else { 1 }..];
+    }
+    lines.push(rest);
+    lines
+}
+
+fn skip_blanks(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|byte| !is_blank(*byte));
+    start.map_or(&[], |start| &line[start..])
+}
+
+fn ends_in_continuation(line: &[u8]) -> bool {
+    let backslashes = line.iter().rev().take_while(|byte| **byte == b'\\');
+    backslashes.count() % 2 == 1
+}
+
+/// The first separator that no backslash protects.
+fn key_end(line: &[u8]) -> usize {
+    let mut escaped = false;
+    let end = line.iter().position(|byte| {
+        let ends = !escaped && (matches!(byte, b'=' | b':') || is_blank(*byte));
+        escaped = *byte == b'\\' && !escaped;
+        ends
+    });
+    end.unwrap_or(line.len())
+}
+
+/// Past the white space after the key, at most one `=` or `:`, and the white space after that.
+fn value_start(line: &[u8], key_end: usize) -> usize {
+    let blanks = |from: usize| {
+        line[from..]
+            .iter()
+            .take_while(|byte| is_blank(**byte))
+            .count()
+    };
+    let mut at = key_end + blanks(key_end);
+    if matches!(line.get(at), Some(b'=' | b':')) {
+        at += 1;
+        at += blanks(at);
+    }
+    at
+}
+
+struct Malformed;
+
+fn unescape(raw: &[u8]) -> Result<String, Malformed> {
+    // Java strings are UTF-16: a character outside the first plane is written as two escapes.
+    let mut units: Vec<u16> = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte != b'\\' {
+            units.push(byte.into());
+            continue;
+        }
+        let Some((&escape, tail)) = rest.split_first() else {
+            break;
+        };
+        rest = tail;
+        units.push(match escape {
+            b't' => 0x09,
+            b'n' => 0x0a,
+            b'f' => 0x0c,
+            b'r' => 0x0d,
+            b'u' => {
+                let digits = rest.get(..4).ok_or(Malformed)?;
+                rest = &rest[4..];
+                hex(digits).ok_or(Malformed)?
+            }
+            other => other.into(),
+        });
+    }
+    Ok(String::from_utf16_lossy(&units))
+}
+
+fn hex(digits: &[u8]) -> Option<u16> {
+    digits.iter().try_fold(0, |value: u16, digit| {
+        let digit = char::from(*digit).to_digit(16)?;
+        Some(value << 4 | u16::try_from(digit).ok()?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+
+    use super::parse;
+
+    fn check(text: &str, expected: Expect) {
+        check_bytes(text.as_bytes(), expected);
+    }
+
+    fn check_bytes(bytes: &[u8], expected: Expect) {
+        expected.assert_eq(&match parse(bytes) {
+            Ok(entries) => {
+                let entries = entries
+                    .iter()
+                    .map(|(key, value)| format!("{key:?} -> {value:?}"));
+                entries.collect::<Vec<_>>().join("\n")
+            }
+            Err(error) => error.to_string(),
+        });
+    }
+
+    #[test]
+    fn separators_are_equals_colon_and_white_space() {
+        check(
+            "a=1\nb:2\nc 3\nd\t=\t4\ne : 5\nf",
+            expect![[r#"
+            "a" -> "1"
+            "b" -> "2"
+            "c" -> "3"
+            "d" -> "4"
+            "e" -> "5"
+            "f" -> """#]],
+        );
+    }
+
+    #[test]
+    fn only_the_first_separator_separates() {
+        check(
+            "a==1\nb = : 2\nc  d=3",
+            expect![[r#"
+            "a" -> "=1"
+            "b" -> ": 2"
+            "c" -> "d=3""#]],
+        );
+    }
+
+    #[test]
+    fn comments_and_blank_lines_are_skipped() {
+        check(
+            "# a=1\n  ! b=2\n\n \t\x0c\nc=3 # not a comment\n#d\\\ne=5",
+            expect![[r#"
+            "c" -> "3 # not a comment"
+            "e" -> "5""#]],
+        );
+    }
+
+    #[test]
+    fn a_trailing_backslash_continues_and_two_do_not() {
+        check(
+            "a=1,\\\n   2,\\\r\n\t3\nb=x\\\\\nc=y\\\n#z\nd=q\\\n\ne=5\nf=end\\",
+            expect![[r##"
+            "a" -> "1,2,3"
+            "b" -> "x\\"
+            "c" -> "y#z"
+            "d" -> "q"
+            "e" -> "5"
+            "f" -> "end""##]],
+        );
+    }
+
+    #[test]
+    fn every_line_end_ends_a_line() {
+        check(
+            "a=1\rb=2\r\nc=3\n\rd=4",
+            expect![[r#"
+            "a" -> "1"
+            "b" -> "2"
+            "c" -> "3"
+            "d" -> "4""#]],
+        );
+    }
+
+    #[test]
+    fn escapes_are_those_of_java() {
+        check(
+            r"a\ b\=c=\u0041\t\q\\ \ud83d\ude00 C:\\zk",
+            expect![[r#""a b=c" -> "A\tq\\ 😀 C:\\zk""#]],
+        );
+    }
+
+    #[test]
+    fn a_malformed_unicode_escape_is_an_error_with_its_line() {
+        check(
+            "a=1\nb=\\u12",
+            expect![[r"Malformed \uxxxx encoding. (line 2)"]],
+        );
+        check(
+            "a=\\u12g4",
+            expect![[r"Malformed \uxxxx encoding. (line 1)"]],
+        );
+    }
+
+    #[test]
+    fn bytes_are_iso_8859_1() {
+        check_bytes(b"a=caf\xe9", expect![[r#""a" -> "café""#]]);
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_wins_and_both_sides_are_trimmed() {
+        check("a=1\na=2  \n\\ a=3\\t", expect![[r#""a" -> "3""#]]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn line_noise_never_panics(text in r"[a=:\\u0 \n\r#!]{0,60}") {
+            let _ = parse(text.as_bytes());
+        }
+
+        #[test]
+        fn plain_pairs_come_back(pairs in proptest::collection::btree_map("[a-zA-Z.]{1,12}", "[!-~&&[^\\\\]]{0,20}", 0..8)) {
+            let text: String = pairs.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+            prop_assert_eq!(parse(text.as_bytes()), Ok(pairs));
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! openraft's view of the replicated state: a [`Machine`] and its snapshot files.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, Snapshot};
+use parking_lot::Mutex;
+
+use super::types::{
+    CommittedLeaderId, LogId, SnapshotMeta, StoredMembers, TypeConfig, decode_snapshot_meta,
+    encode_snapshot_meta, log_id,
+};
+use super::{Committed, Machine, SnapshotReader, SnapshotSource};
+use crate::storage::StorageError;
+use crate::storage::snapshots::{Reader, SnapshotDir, SnapshotFile};
+
+/// Entries that are applied in one call.
+const APPLY_LEN_MAX: usize = 64;
+
+type RaftSnapshot = Snapshot<CommittedLeaderId, u64, openraft::BasicNode, PathBuf>;
+
+/// The newest durable snapshot.
+#[derive(Clone)]
+struct Current {
+    meta: SnapshotMeta,
+    file: SnapshotFile,
+    bytes: u64,
+}
+
+/// What the state machine shares with snapshot builders and with the policy.
+pub(crate) struct Shared {
+    machine: Arc<dyn Machine>,
+    dir: SnapshotDir,
+    retain: usize,
+    current: Mutex<Option<Current>>,
+    /// Requests applied since this process began.
+    pub(crate) applied_requests: AtomicU64,
+    /// The last entry whose content the machine has, from a restored snapshot: entries up to here
+    /// are not applied again.
+    applied: Mutex<(Option<LogId>, StoredMembers)>,
+}
+
+#[derive(Clone)]
+pub(crate) struct StateMachine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl SnapshotReader for Reader {
+    fn next_block(&mut self) -> Result<Option<Vec<u8>>, StorageError> {
+        Self::next_block(self)
+    }
+}
+
+impl StateMachine {
+    /// Restores the newest snapshot. A damaged one is passed over as long as the log, which begins
+    /// behind `purged`, reaches back to an older one.
+    ///
+    /// # Errors
+    /// No snapshot is sound from which the log goes on.
+    pub(crate) fn open(
+        machine: Arc<dyn Machine>,
+        dir: SnapshotDir,
+        retain: usize,
+        purged: Option<LogId>,
+    ) -> Result<Self, StorageError> {
+        let mut current = None;
+        let mut damage = None;
+        for file in dir.list()? {
+            if purged.is_some_and(|purged| file.index < purged.index) {
+                break;
+            }
+            match restore(&*machine, &file) {
+                Ok(restored) => {
+                    current = Some(restored);
+                    break;
+                }
+                Err(error @ StorageError::Corrupt { .. }) => {
+                    tracing::error!(%error, "passing over a snapshot");
+                    damage.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if current.is_none() && purged.is_some() {
+            let missing = || {
+                let why = "no snapshot reaches the beginning of the log";
+                StorageError::corrupt(dir.path(), why)
+            };
+            return Err(damage.unwrap_or_else(missing));
+        }
+        let applied = current.as_ref().map_or_else(
+            || (None, StoredMembers::default()),
+            |current: &Current| {
+                (
+                    current.meta.last_log_id,
+                    current.meta.last_membership.clone(),
+                )
+            },
+        );
+        let shared = Shared {
+            machine,
+            dir,
+            retain,
+            current: Mutex::new(current),
+            applied_requests: AtomicU64::new(0),
+            applied: Mutex::new(applied),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+}
+
+impl Shared {
+    /// Length of the newest snapshot in bytes, 0 without one.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        self.current
+            .lock()
+            .as_ref()
+            .map_or(0, |current| current.bytes)
+    }
+
+    pub(crate) fn snapshot_index(&self) -> Option<u64> {
+        self.current
+            .lock()
+            .as_ref()
+            .map(|current| current.file.index)
+    }
+
+    pub(crate) fn snapshot_file(&self) -> Option<SnapshotFile> {
+        self.current
+            .lock()
+            .as_ref()
+            .map(|current| current.file.clone())
+    }
+
+    fn keep(&self, current: Current) -> Result<(), StorageError> {
+        *self.current.lock() = Some(current);
+        self.dir.purge(self.retain)
+    }
+}
+
+fn restore(machine: &dyn Machine, file: &SnapshotFile) -> Result<Current, StorageError> {
+    let begun = std::time::Instant::now();
+    let mut reader = Reader::open(&file.path)?;
+    let damaged = |why: &str| StorageError::corrupt(&file.path, why);
+    let meta = decode_snapshot_meta(Bytes::copy_from_slice(reader.header()))
+        .ok_or_else(|| damaged("its header is not understood"))?;
+    machine.restore(&mut reader).map_err(|why| damaged(&why))?;
+    let bytes = std::fs::metadata(&file.path)
+        .map_err(|source| StorageError::io(&file.path, source))?
+        .len();
+    let took_ms = begun.elapsed().as_millis();
+    tracing::info!(index = file.index, bytes, took_ms, "snapshot restored");
+    Ok(Current {
+        meta,
+        file: file.clone(),
+        bytes,
+    })
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = PathBuf;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembers), io::Error> {
+        Ok(self.shared.applied.lock().clone())
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut chunks = entries.ready_chunks(APPLY_LEN_MAX);
+        while let Some(chunk) = chunks.next().await {
+            let mut committed = Vec::with_capacity(chunk.len());
+            let mut responders = Vec::new();
+            let mut last = None;
+            let mut members = None;
+            for item in chunk {
+                let (entry, responder) = item?;
+                let id = entry.log_id;
+                last = Some(id);
+                responders.extend(responder);
+                let payload = match entry.payload {
+                    EntryPayload::Normal(payload) => payload.0,
+                    EntryPayload::Blank => Bytes::new(),
+                    EntryPayload::Membership(found) => {
+                        members = Some(StoredMembers::new(Some(id), found));
+                        Bytes::new()
+                    }
+                };
+                committed.push(Committed {
+                    term: *id.leader_id,
+                    index: id.index,
+                    payload,
+                });
+            }
+            let requests = self.shared.machine.apply(&committed);
+            self.shared
+                .applied_requests
+                .fetch_add(requests, Ordering::Relaxed);
+            let mut applied = self.shared.applied.lock();
+            applied.0 = last.or(applied.0);
+            if let Some(members) = members {
+                applied.1 = members;
+            }
+            drop(applied);
+            for responder in responders {
+                responder.send(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        // Called between two apply batches: what is frozen here is an exact cut.
+        let source = self.shared.machine.freeze();
+        let (last, members) = self.shared.applied.lock().clone();
+        let meta = SnapshotMeta {
+            last_log_id: last,
+            last_membership: members,
+        };
+        Builder {
+            shared: Arc::clone(&self.shared),
+            work: Some((source, meta)),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: PathBuf,
+    ) -> Result<(), io::Error> {
+        let id = meta.last_log_id.unwrap_or_else(|| log_id(0, 0));
+        let file = SnapshotFile {
+            path: snapshot,
+            term: *id.leader_id,
+            index: id.index,
+        };
+        let shared = Arc::clone(&self.shared);
+        let work = move || restore(&*shared.machine, &file);
+        let current = blocking(work).await?;
+        *self.shared.applied.lock() = (meta.last_log_id, meta.last_membership.clone());
+        self.shared.keep(current).map_err(io::Error::other)
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
+        let current = self.shared.current.lock().clone();
+        Ok(current.map(|current| Snapshot {
+            meta: current.meta,
+            snapshot: current.file.path,
+        }))
+    }
+}
+
+/// Writes one snapshot, beside everything else that goes on.
+pub(crate) struct Builder {
+    shared: Arc<Shared>,
+    work: Option<(Box<dyn SnapshotSource>, SnapshotMeta)>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = PathBuf;
+
+    async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
+        let work = self.work.take();
+        let (source, meta) = work.ok_or_else(|| io::Error::other("built already"))?;
+        let shared = Arc::clone(&self.shared);
+        let current = blocking(move || write(&shared.dir, source, meta)).await?;
+        self.shared
+            .keep(current.clone())
+            .map_err(io::Error::other)?;
+        Ok(Snapshot {
+            meta: current.meta,
+            snapshot: current.file.path,
+        })
+    }
+}
+
+fn write(
+    dir: &SnapshotDir,
+    mut source: Box<dyn SnapshotSource>,
+    meta: SnapshotMeta,
+) -> Result<Current, StorageError> {
+    let begun = std::time::Instant::now();
+    let id = meta.last_log_id.unwrap_or_else(|| log_id(0, 0));
+    let mut writer = dir.create(*id.leader_id, id.index, &encode_snapshot_meta(&meta))?;
+    let mut block = Vec::new();
+    while source.next_block(&mut block) {
+        writer.block(&block)?;
+        block.clear();
+    }
+    // Old images are no longer needed: the rest is the disk's time.
+    drop(source);
+    let (file, bytes) = writer.finish()?;
+    let took_ms = begun.elapsed().as_millis();
+    tracing::info!(index = id.index, bytes, took_ms, "snapshot written");
+    metrics::histogram!("snapshottime").record(begun.elapsed().as_secs_f64() * 1000.0);
+    Ok(Current { meta, file, bytes })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, io::Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
+        .map_err(io::Error::other)
+}

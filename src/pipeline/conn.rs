@@ -1,0 +1,252 @@
+//! What the pipeline knows of one connection.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use jute::proto::{ReplyHeader, WatcherEvent};
+use jute::{Encode as _, ErrorCode, OpCode, frame, text};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use crate::auth::{Identities, Identity, textual};
+use crate::session::Lease;
+use crate::types::{ConnId, SessionId, Zxid};
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// Once its outbox has been sent.
+    AfterFlush,
+    /// At once, what waits is lost: the client must not take it for an answer.
+    Now,
+}
+
+/// What a connect response needs beyond the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handshake {
+    /// Whether the client sent the readOnly byte; only then it gets one.
+    pub has_read_only: bool,
+    pub timeout_ms: i32,
+}
+
+/// A request that has its place in the order of replies but no reply yet.
+pub(super) enum Slot {
+    /// In the log, or on its way there.
+    Write {
+        xid: i32,
+        op: OpCode,
+        since: Instant,
+    },
+    /// A read behind a write, with the identities that it was received under.
+    Read {
+        xid: i32,
+        op: OpCode,
+        body: Bytes,
+        identities: Identities,
+        since: Instant,
+    },
+    /// A request that is answered with an error in its turn.
+    Refused {
+        xid: i32,
+        op: OpCode,
+        code: ErrorCode,
+        since: Instant,
+    },
+}
+
+/// Statistics for `cons`, and for the latencies.
+#[derive(Debug, Clone, Default)]
+pub struct ConnStats {
+    pub received: u64,
+    pub sent: u64,
+    pub last_op: Option<OpCode>,
+    pub last_xid: i32,
+    pub last_zxid: i64,
+    pub last_latency_us: u64,
+    pub min_latency_us: u64,
+    pub max_latency_us: u64,
+    pub sum_latency_us: u64,
+    pub answered: u64,
+    /// Wall clock, ms.
+    pub last_response_ms: i64,
+}
+
+/// The part that the connection's task shares with whoever applies.
+pub(super) struct Inner {
+    pub in_flight: VecDeque<Slot>,
+    pub outbox: BytesMut,
+    pub identities: Identities,
+    pub session: SessionId,
+    pub handshake: Option<Handshake>,
+    pub lease: Option<Arc<Lease>>,
+    pub close: Option<Close>,
+    pub stats: ConnStats,
+    /// Whether somebody waits to be woken for this connection already.
+    pub dirty: bool,
+}
+
+/// One client connection.
+pub struct Conn {
+    pub id: ConnId,
+    pub peer: SocketAddr,
+    /// Wall clock when it was accepted, ms.
+    pub established_ms: i64,
+    /// Rung when the outbox has something, or the connection shall close.
+    pub wake: Notify,
+    inner: Mutex<Inner>,
+}
+
+impl Conn {
+    pub(super) fn new(id: ConnId, peer: SocketAddr, established_ms: i64) -> Self {
+        let identities = [Identity::new("ip", &textual(peer.ip()))];
+        Self {
+            id,
+            peer,
+            established_ms,
+            wake: Notify::new(),
+            inner: Mutex::new(Inner {
+                in_flight: VecDeque::new(),
+                outbox: BytesMut::new(),
+                identities: Arc::new(identities),
+                session: SessionId(0),
+                handshake: None,
+                lease: None,
+                close: None,
+                stats: ConnStats::default(),
+                dirty: false,
+            }),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// Moves what waits in the outbox to the end of `out`.
+    pub fn take_outbox(&self, out: &mut BytesMut) -> Option<Close> {
+        let mut inner = self.inner.lock();
+        inner.dirty = false;
+        if out.is_empty() {
+            std::mem::swap(out, &mut inner.outbox);
+        } else if !inner.outbox.is_empty() {
+            let waiting = inner.outbox.split();
+            out.extend_from_slice(&waiting);
+        }
+        inner.close
+    }
+
+    /// Ends the connection from outside of its task.
+    pub fn close(&self, close: Close) {
+        let mut inner = self.inner.lock();
+        if inner.close != Some(Close::Now) {
+            inner.close = Some(close);
+        }
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// Adds proven identities; they hold for every later frame.
+    pub fn add_identities(&self, proven: Vec<Identity>) {
+        let mut inner = self.inner.lock();
+        let new: Vec<Identity> = proven
+            .into_iter()
+            .filter(|identity| !inner.identities.contains(identity))
+            .collect();
+        if !new.is_empty() {
+            inner.identities = inner.identities.iter().cloned().chain(new).collect();
+        }
+    }
+
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.inner.lock().session
+    }
+
+    #[must_use]
+    pub fn lease(&self) -> Option<Arc<Lease>> {
+        self.inner.lock().lease.clone()
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> ConnStats {
+        self.inner.lock().stats.clone()
+    }
+
+    /// Requests without a reply.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.inner.lock().in_flight.len()
+    }
+
+    /// Bytes that wait to be sent.
+    #[must_use]
+    pub fn outbox_len(&self) -> usize {
+        self.inner.lock().outbox.len()
+    }
+
+    /// What the pipeline must do with the connection, if it shall end.
+    #[must_use]
+    pub fn closing(&self) -> Option<Close> {
+        self.inner.lock().close
+    }
+}
+
+impl Inner {
+    /// Counts a request that was answered.
+    pub(super) fn answered(
+        &mut self,
+        xid: i32,
+        op: OpCode,
+        zxid: Zxid,
+        latency_us: u64,
+        now_ms: i64,
+    ) {
+        let stats = &mut self.stats;
+        stats.sent += 1;
+        stats.last_op = Some(op);
+        stats.last_xid = xid;
+        stats.last_zxid = zxid.0;
+        stats.last_latency_us = latency_us;
+        stats.min_latency_us = match stats.answered {
+            0 => latency_us,
+            _ => stats.min_latency_us.min(latency_us),
+        };
+        stats.max_latency_us = stats.max_latency_us.max(latency_us);
+        stats.sum_latency_us = stats.sum_latency_us.saturating_add(latency_us);
+        stats.answered += 1;
+        stats.last_response_ms = now_ms;
+    }
+}
+
+/// Appends a reply that is a header alone.
+pub(super) fn put_header(xid: i32, zxid: i64, code: ErrorCode, out: &mut BytesMut) {
+    frame::put_frame(
+        out,
+        &[&ReplyHeader {
+            xid,
+            zxid,
+            err: code.0,
+        }],
+    );
+}
+
+/// Appends a watch event.
+pub(super) fn put_event(zxid: i64, kind: i32, path: &str, out: &mut BytesMut) {
+    let header = ReplyHeader {
+        xid: jute::proto::xid::NOTIFICATION,
+        zxid,
+        err: 0,
+    };
+    let event = WatcherEvent {
+        kind,
+        state: jute::proto::STATE_SYNC_CONNECTED,
+        path: text(path),
+    };
+    let mark = frame::begin_frame(out);
+    header.encode(out);
+    event.encode(out);
+    frame::end_frame(out, mark);
+}

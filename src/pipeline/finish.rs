@@ -1,0 +1,307 @@
+//! Applies committed entries: evaluate, fire watches, answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use jute::proto::{ConnectResponse, ReplyHeader, event_type, perms};
+use jute::{Encode as _, OpCode, frame};
+
+use super::conn::{Conn, Inner, Slot, put_event, put_header};
+use super::prep::{Caller, WatchAccess};
+use super::{Close, Connections, Core, wall_clock_ms};
+use crate::ensemble::Committed;
+use crate::op::{Change, ChangeKind, Flags, Reply};
+use crate::state::{Applied, LogPosition, Request, State, entry};
+use crate::tree::{AclEntry, path};
+use crate::types::{ConnId, SessionId, Zxid};
+use crate::watch::WatchTable;
+
+/// What the application of one entry works on, all of it locked.
+struct Finish<'a> {
+    core: &'a Core,
+    connections: &'a mut Connections,
+    watches: &'a mut WatchTable,
+    /// Connections with something new in their outbox, each once.
+    dirty: &'a mut Vec<Arc<Conn>>,
+    now: Instant,
+    now_ms: i64,
+}
+
+impl Core {
+    /// Applies entries in log order. Total: whatever an entry holds, each of its requests has an
+    /// outcome. Returns how many there were.
+    pub(super) fn apply(&self, entries: &[Committed]) -> u64 {
+        let mut dirty = Vec::new();
+        let mut count = 0;
+        for committed in entries {
+            let mut state = self.state.write();
+            state.begin_entry(LogPosition {
+                term: committed.term,
+                index: committed.index,
+            });
+            let Some((header, requests)) = entry::open(&committed.payload) else {
+                continue;
+            };
+            state.begin_batch(&header);
+            let mut connections = self.connections.lock();
+            let mut watches = self.watches.lock();
+            let mut finish = Finish {
+                core: self,
+                connections: &mut connections,
+                watches: &mut watches,
+                dirty: &mut dirty,
+                now: Instant::now(),
+                now_ms: wall_clock_ms(),
+            };
+            for request in requests {
+                let applied = state.evaluate(&header, &request);
+                finish.finish(&state, &request, applied);
+                count += 1;
+            }
+        }
+        for conn in dirty {
+            conn.wake.notify_one();
+        }
+        count
+    }
+}
+
+impl Finish<'_> {
+    fn finish(&mut self, state: &State, request: &Request<'_>, applied: Applied) {
+        for change in &applied.changes {
+            self.fire(state, applied.zxid, change);
+        }
+        match (&applied.result, request.op) {
+            (Ok(Reply::Session { id, timeout_ms, .. }), _) => {
+                let now_ms = self.core.lease_now_ms();
+                self.core.tracker.lock().track(*id, *timeout_ms, now_ms);
+            }
+            (_, OpCode::CLOSE_SESSION) => {
+                self.core.tracker.lock().forget(request.session);
+                self.session_closed(request.session, request.origin.conn);
+            }
+            _ => {}
+        }
+        if request.origin.server == self.core.settings.server {
+            let conn = self
+                .connections
+                .by_id
+                .get(&request.origin.conn)
+                .map(Arc::clone);
+            if let Some(conn) = conn {
+                self.answer(state, &conn, request, &applied);
+            }
+        }
+    }
+
+    /// The connection of a session that was closed from elsewhere ends without a word.
+    fn session_closed(&mut self, session: SessionId, asked_by: ConnId) {
+        if let Some(id) = self.connections.by_session.remove(&session)
+            && id != asked_by
+            && let Some(conn) = self.connections.by_id.get(&id)
+        {
+            conn.close(Close::Now);
+        }
+    }
+
+    /// Answers a write, and the reads that waited behind it.
+    fn answer(
+        &mut self,
+        state: &State,
+        conn: &Arc<Conn>,
+        request: &Request<'_>,
+        applied: &Applied,
+    ) {
+        let mut inner = conn.lock();
+        let Some(Slot::Write { xid, op, since }) = inner.in_flight.pop_front() else {
+            // Replies would no longer match requests.
+            tracing::error!(
+                conn = conn.id.0,
+                "a write was applied that its connection never sent"
+            );
+            inner.close = Some(Close::Now);
+            self.mark(conn, &mut inner);
+            return;
+        };
+        self.core
+            .counters
+            .outstanding
+            .fetch_sub(1, Ordering::Relaxed);
+        match &applied.result {
+            Ok(Reply::Session { id, password, .. }) => {
+                self.answer_handshake(&mut inner, *id, password);
+                self.connections.by_session.insert(*id, conn.id);
+            }
+            Ok(reply) => {
+                let mark = frame::begin_frame(&mut inner.outbox);
+                ReplyHeader {
+                    xid,
+                    zxid: applied.zxid.0,
+                    err: 0,
+                }
+                .encode(&mut inner.outbox);
+                reply.encode(&mut inner.outbox);
+                frame::end_frame(&mut inner.outbox, mark);
+            }
+            Err(code) => put_header(xid, applied.zxid.0, *code, &mut inner.outbox),
+        }
+        let latency_us = self.latency_us(since);
+        self.core.counters.write_latency.record(latency_us, 1);
+        self.count_answer(&mut inner, xid, op, applied.zxid, latency_us);
+        if request.op == OpCode::CLOSE_SESSION {
+            inner.close = Some(Close::AfterFlush);
+            inner.in_flight.clear();
+        } else {
+            self.answer_reads(state, conn, &mut inner);
+        }
+        self.mark(conn, &mut inner);
+    }
+
+    fn answer_handshake(&self, inner: &mut Inner, session: SessionId, password: &[u8]) {
+        inner.session = session;
+        inner.lease = self.core.tracker.lock().lease(session).map(Arc::clone);
+        if let Some(handshake) = inner.handshake {
+            let response = ConnectResponse {
+                protocol_version: 0,
+                timeout_ms: handshake.timeout_ms,
+                session_id: session.0,
+                password: Some(password),
+                read_only: handshake.has_read_only.then_some(false),
+            };
+            frame::put_frame(&mut inner.outbox, &[&response]);
+        }
+    }
+
+    /// Evaluates the reads at the front of the queue: everything in front of them is done, and
+    /// nothing behind them has been applied.
+    fn answer_reads(&mut self, state: &State, conn: &Conn, inner: &mut Inner) {
+        let mut outbox = std::mem::take(&mut inner.outbox);
+        while let Some(slot) = inner.in_flight.pop_front() {
+            let (xid, op, since) = match slot {
+                Slot::Write { .. } => {
+                    inner.in_flight.push_front(slot);
+                    break;
+                }
+                Slot::Refused {
+                    xid,
+                    op,
+                    code,
+                    since,
+                } => {
+                    put_header(xid, state.zxid().0, code, &mut outbox);
+                    (xid, op, since)
+                }
+                Slot::Read {
+                    xid,
+                    op,
+                    body,
+                    identities,
+                    since,
+                } => {
+                    let caller = Caller {
+                        conn: conn.id,
+                        session: inner.session,
+                        identities: &identities,
+                    };
+                    let mut watches = WatchAccess::Held(self.watches);
+                    caller.read(state, &mut watches, xid, op, &body, &mut outbox);
+                    (xid, op, since)
+                }
+            };
+            self.core
+                .counters
+                .outstanding
+                .fetch_sub(1, Ordering::Relaxed);
+            let latency_us = self.latency_us(since);
+            self.core.counters.read_latency.record(latency_us, 1);
+            self.count_answer(inner, xid, op, state.zxid(), latency_us);
+        }
+        inner.outbox = outbox;
+    }
+
+    fn latency_us(&self, since: Instant) -> u64 {
+        let latency = self.now.saturating_duration_since(since);
+        u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn count_answer(&self, inner: &mut Inner, xid: i32, op: OpCode, zxid: Zxid, latency_us: u64) {
+        self.core.counters.latency.record(latency_us, 1);
+        self.core
+            .counters
+            .packets_sent
+            .fetch_add(1, Ordering::Relaxed);
+        inner.answered(xid, op, zxid, latency_us, self.now_ms);
+    }
+
+    /// Wakes the connection once the entry is done.
+    fn mark(&mut self, conn: &Arc<Conn>, inner: &mut Inner) {
+        if !std::mem::replace(&mut inner.dirty, true) {
+            self.dirty.push(Arc::clone(conn));
+        }
+    }
+
+    /// Tells those who watch what changed: the znode itself first, then its parent.
+    fn fire(&mut self, state: &State, zxid: Zxid, change: &Change) {
+        let (kind, heard) = match change.kind {
+            ChangeKind::Created => (
+                event_type::NODE_CREATED,
+                self.watches.data_changed(&change.path),
+            ),
+            ChangeKind::DataChanged => (
+                event_type::NODE_DATA_CHANGED,
+                self.watches.data_changed(&change.path),
+            ),
+            ChangeKind::Deleted => (event_type::NODE_DELETED, self.watches.deleted(&change.path)),
+        };
+        self.tell(state, &heard, zxid, kind, &change.path, &change.acl);
+        if change.kind != ChangeKind::DataChanged {
+            let parent = path::parent_for_clients(&change.path);
+            let heard = self.watches.children_changed(parent);
+            let kind = event_type::NODE_CHILDREN_CHANGED;
+            self.tell(state, &heard, zxid, kind, parent, &change.parent_acl);
+        }
+    }
+
+    /// Pushes an event to those who may read the znode. A watch that is filtered out here has been
+    /// used up all the same.
+    fn tell(
+        &mut self,
+        state: &State,
+        heard: &[ConnId],
+        zxid: Zxid,
+        kind: i32,
+        path: &str,
+        acl: &[AclEntry],
+    ) {
+        let skip_acl = state.flags().contains(Flags::SKIP_ACL);
+        for id in heard {
+            let Some(conn) = self.connections.by_id.get(id).map(Arc::clone) else {
+                continue;
+            };
+            let mut inner = conn.lock();
+            if !skip_acl && !state.schemes().grants(acl, perms::READ, &inner.identities) {
+                continue;
+            }
+            if inner.outbox.len() > self.core.settings.outbox_bytes_max {
+                self.core
+                    .counters
+                    .outbox_overflows
+                    .fetch_add(1, Ordering::Relaxed);
+                inner.close = Some(Close::Now);
+            } else {
+                put_event(zxid.0, kind, path, &mut inner.outbox);
+                inner.stats.sent += 1;
+                self.core
+                    .counters
+                    .packets_sent
+                    .fetch_add(1, Ordering::Relaxed);
+                self.core
+                    .counters
+                    .events_sent
+                    .fetch_add(1, Ordering::Relaxed);
+            }
+            self.mark(&conn, &mut inner);
+        }
+    }
+}

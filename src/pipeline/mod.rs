@@ -1,0 +1,339 @@
+//! From a decoded frame to the bytes of its reply.
+//!
+//! * `conn`: what the pipeline knows of a connection: requests in flight, outbox, identities.
+//! * `prep`: takes frames from a connection's task; answers reads, queues writes.
+//! * `sync`: writes become log entries, many at a time.
+//! * `finish`: applies committed entries, fires watches, answers.
+//!
+//! Ordering rules, each visible to clients:
+//!
+//! 1. **Replies leave in request order.** A read waits behind the same connection's writes and only
+//!    behind those. It is then evaluated by whoever applies the last of them, before the next
+//!    request is applied, so that it sees exactly the writes in front of it.
+//!
+//!    ```text
+//!    requests   set /a 1      get /a      set /a 2
+//!    applied    |------------ | --------- |-------
+//!    replies                  ok          1          ok        (never 2 for the get)
+//!    ```
+//! 2. **Event before new data, and after old data.** Events are pushed into outboxes while the
+//!    state is locked for writing; replies of reads while it is locked for reading. A reply that
+//!    arms a watch therefore stands in front of the event that fires it, and an event in front of
+//!    any reply that could show the change.
+//! 3. **Own event before own reply.** Watches fire before the write is answered.
+//!
+//! Order of locks: state, connections, watch table, one connection. None is held across `.await`.
+
+mod conn;
+mod finish;
+mod prep;
+mod replica;
+mod sync;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::BytesMut;
+use jute::{OpCode, put_str};
+use parking_lot::{Mutex, RwLock};
+
+use crate::op::Flags;
+use crate::session::{Session, Tracker};
+use crate::state::State;
+use crate::tree::{NodeId, Owner};
+use crate::types::{ConnId, ServerId, SessionId};
+use crate::watch::WatchTable;
+
+pub use conn::{Close, Conn, ConnStats, Handshake};
+pub use prep::FrameError;
+pub use replica::Replica;
+pub use sync::{Proposals, drive_proposals};
+
+/// Settings of the pipeline, all from the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub server: ServerId,
+    pub flags: Flags,
+    pub tick_ms: i64,
+    /// `globalOutstandingLimit`: with more requests than this in flight, connections that have any
+    /// are not read from.
+    pub outstanding_max: u64,
+    /// Bytes that may wait in one connection's outbox before it is closed as too slow.
+    pub outbox_bytes_max: usize,
+}
+
+/// Default of [`Settings::outbox_bytes_max`]. A reply larger than this still leaves: the limit is
+/// looked at before something is added.
+pub const OUTBOX_BYTES_MAX: usize = 64 << 20;
+
+/// Requests of one connection that may be in flight; beyond it the connection is not read from.
+pub const IN_FLIGHT_MAX: usize = 1000;
+
+/// Who is connected.
+#[derive(Default)]
+struct Connections {
+    by_id: HashMap<ConnId, Arc<Conn>>,
+    by_session: HashMap<SessionId, ConnId>,
+}
+
+/// Counters that four-letter words and metrics show.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub packets_received: AtomicU64,
+    pub packets_sent: AtomicU64,
+    pub latency: LatencyCounter,
+    pub read_latency: LatencyCounter,
+    pub write_latency: LatencyCounter,
+    pub outstanding: AtomicU64,
+    pub sessions_expired: AtomicU64,
+    pub connections_rejected: AtomicU64,
+    pub outbox_overflows: AtomicU64,
+    pub events_sent: AtomicU64,
+}
+
+/// Minimum, average and maximum of a latency, in microseconds.
+#[derive(Debug)]
+pub struct LatencyCounter {
+    count: AtomicU64,
+    sum_us: AtomicU64,
+    min_us: AtomicU64,
+    max_us: AtomicU64,
+}
+
+impl Default for LatencyCounter {
+    fn default() -> Self {
+        Self {
+            count: AtomicU64::new(0),
+            sum_us: AtomicU64::new(0),
+            min_us: AtomicU64::new(u64::MAX),
+            max_us: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What a [`LatencyCounter`] has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LatencySummary {
+    pub count: u64,
+    pub sum_us: u64,
+    pub min_us: u64,
+    pub max_us: u64,
+}
+
+impl LatencyCounter {
+    /// Counts `requests` that each took `latency_us`.
+    pub fn record(&self, latency_us: u64, requests: u64) {
+        if requests == 0 {
+            return;
+        }
+        self.count.fetch_add(requests, Ordering::Relaxed);
+        self.sum_us
+            .fetch_add(latency_us.saturating_mul(requests), Ordering::Relaxed);
+        self.min_us.fetch_min(latency_us, Ordering::Relaxed);
+        self.max_us.fetch_max(latency_us, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn summary(&self) -> LatencySummary {
+        let count = self.count.load(Ordering::Relaxed);
+        LatencySummary {
+            count,
+            sum_us: self.sum_us.load(Ordering::Relaxed),
+            min_us: if count == 0 {
+                0
+            } else {
+                self.min_us.load(Ordering::Relaxed)
+            },
+            max_us: self.max_us.load(Ordering::Relaxed),
+        }
+    }
+
+    pub fn reset(&self) {
+        self.count.store(0, Ordering::Relaxed);
+        self.sum_us.store(0, Ordering::Relaxed);
+        self.min_us.store(u64::MAX, Ordering::Relaxed);
+        self.max_us.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Everything that connections share on one server.
+pub struct Core {
+    pub settings: Settings,
+    pub counters: Counters,
+    pub proposals: Proposals,
+    state: RwLock<State>,
+    connections: Mutex<Connections>,
+    watches: Mutex<WatchTable>,
+    tracker: Mutex<Tracker>,
+    /// See [`Core::advance_lease_clock`].
+    lease_clock_ms: AtomicI64,
+    next_conn: AtomicU64,
+    next_session: AtomicI64,
+}
+
+impl Core {
+    #[must_use]
+    pub fn new(settings: Settings, state: State) -> Arc<Self> {
+        let first_session = first_session_id(settings.server, wall_clock_ms());
+        let tracker = Tracker::new(settings.tick_ms);
+        Arc::new(Self {
+            settings,
+            counters: Counters::default(),
+            proposals: Proposals::default(),
+            state: RwLock::new(state),
+            connections: Mutex::default(),
+            watches: Mutex::default(),
+            tracker: Mutex::new(tracker),
+            lease_clock_ms: AtomicI64::new(0),
+            next_conn: AtomicU64::new(1),
+            next_session: AtomicI64::new(first_session),
+        })
+    }
+
+    /// Looks at the state, with writes held up meanwhile: keep it short.
+    pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read())
+    }
+
+    /// Looks at the watch table.
+    pub fn look_at_watches<T>(&self, look: impl FnOnce(&WatchTable) -> T) -> T {
+        look(&self.watches.lock())
+    }
+
+    /// Looks at who may expire when.
+    pub fn look_at_tracker<T>(&self, look: impl FnOnce(&Tracker) -> T) -> T {
+        look(&self.tracker.lock())
+    }
+
+    /// All open connections.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Arc<Conn>> {
+        self.connections.lock().by_id.values().cloned().collect()
+    }
+
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections.lock().by_id.len()
+    }
+
+    /// Milliseconds of the lease clock, which sessions' time-outs run on.
+    #[must_use]
+    pub fn lease_now_ms(&self) -> i64 {
+        self.lease_clock_ms.load(Ordering::Relaxed)
+    }
+
+    /// Advances the lease clock by the time that passed since the last call, but by no more than
+    /// `step_max_ms`: when this process stood still longer than that, it could not hear anybody,
+    /// and nobody's session shall suffer for it.
+    pub fn advance_lease_clock(&self, elapsed_ms: i64, step_max_ms: i64) {
+        self.lease_clock_ms
+            .fetch_add(elapsed_ms.clamp(0, step_max_ms), Ordering::Relaxed);
+    }
+
+    /// Gives every session in the state a fresh lease: after a start nobody has been heard yet.
+    pub fn track_all_sessions(&self) {
+        let state = self.state.read();
+        let mut tracker = self.tracker.lock();
+        let now_ms = self.lease_now_ms();
+        for (id, session) in state.sessions.iter() {
+            tracker.track(id, session.timeout_ms, now_ms);
+        }
+    }
+
+    /// Proposes to close the sessions whose lease has run out.
+    pub fn expire_sessions(&self) {
+        let expired = self.tracker.lock().expired(self.lease_now_ms());
+        for session in expired {
+            tracing::info!(%session, "session expired");
+            self.counters
+                .sessions_expired
+                .fetch_add(1, Ordering::Relaxed);
+            self.propose_close(session);
+        }
+    }
+
+    /// Session ids: unique among the servers by the top byte, among starts by the clock.
+    fn new_session_id(&self) -> SessionId {
+        loop {
+            let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+            // Reserved: no session, and the owner of containers.
+            if id != 0 && id != i64::MIN {
+                return SessionId(id);
+            }
+        }
+    }
+
+    fn new_session(timeout_ms: i32) -> Session {
+        let mut password = [0; crate::session::PASSWORD_LEN];
+        // Without randomness from the system no password can be trusted; there is no way on.
+        getrandom::fill(&mut password).expect("the system's random source works");
+        Session {
+            timeout_ms,
+            password,
+        }
+    }
+}
+
+/// Bits 63..56 the server, 55..16 the clock in ms, 15..0 zero (`SessionTrackerImpl`).
+fn first_session_id(server: ServerId, clock_ms: i64) -> i64 {
+    let server = i64::from(server.0.to_le_bytes()[0]);
+    (server << 56) | ((clock_ms << 24).cast_unsigned() >> 8).cast_signed() & 0x00ff_ffff_ffff_0000
+}
+
+/// The clock that znodes' times come from.
+#[must_use]
+pub fn wall_clock_ms() -> i64 {
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Core {
+    /// Paths of containers and TTL znodes without children that may go by now. Containers that
+    /// never had a child go when they are older than `never_used_ms`, unless that is 0.
+    #[must_use]
+    pub fn due_for_deletion(&self, now_ms: i64, never_used_ms: i64) -> Vec<String> {
+        let state = self.state.read();
+        let tree = &state.tree;
+        let is_due = |id: &NodeId| {
+            let age_ms = now_ms - tree.stat(*id).mtime;
+            match tree.owner(*id) {
+                Owner::Container if tree.created_children(*id) > 0 => true,
+                Owner::Container => never_used_ms > 0 && age_ms > never_used_ms,
+                Owner::Ttl(ttl_ms) => age_ms > ttl_ms,
+                Owner::Session(_) | Owner::Persistent => false,
+            }
+        };
+        tree.reapable()
+            .filter(is_due)
+            .map(|id| tree.path_of(id))
+            .collect()
+    }
+
+    /// Proposes to delete a container or TTL znode that is due.
+    pub fn propose_container_deletion(&self, path: &str) {
+        let mut body = BytesMut::new();
+        put_str(path, &mut body);
+        self.propose_own(OpCode::DELETE_CONTAINER, SessionId(0), &body);
+    }
+
+    /// Whether a connection may hand over another request now.
+    #[must_use]
+    pub fn has_room(&self, conn: &Conn) -> bool {
+        let in_flight = conn.in_flight();
+        in_flight < IN_FLIGHT_MAX
+            && (in_flight == 0
+                || self.counters.outstanding.load(Ordering::Relaxed)
+                    < self.settings.outstanding_max)
+    }
+
+    /// Four-letter words count as received packets.
+    pub fn count_word(&self) {
+        self.counters
+            .packets_received
+            .fetch_add(1, Ordering::Relaxed);
+    }
+}

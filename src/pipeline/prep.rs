@@ -1,0 +1,516 @@
+//! Takes frames from a connection's task: reads are answered at once, writes are queued.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use jute::proto::{
+    AuthPacket, ConnectRequest, ConnectResponse, CreateSessionTxn, GetSaslRequest, ReplyHeader,
+    RequestHeader, SetSaslResponse, xid,
+};
+use jute::{DecodeError, Encode as _, ErrorCode, OpCode, Reader, frame};
+use parking_lot::Mutex;
+
+use super::conn::{Conn, Handshake, Inner, Slot, put_event, put_header};
+use super::{Close, Core, IN_FLIGHT_MAX, wall_clock_ms};
+use crate::auth::{Identities, Identity};
+use crate::op::{self, Interest, Look, Road, Seen};
+use crate::session::is_password;
+use crate::state::State;
+use crate::state::entry::Origin;
+use crate::types::{ConnId, SessionId};
+use crate::watch::{Modes, WatchTable};
+
+/// Bytes of a request header.
+const REQUEST_HEADER_LEN: usize = 8;
+/// Bytes of a reply header.
+const REPLY_HEADER_LEN: usize = 16;
+
+/// A frame that ends the connection without a reply.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    #[error("no request: {0}")]
+    Malformed(#[from] DecodeError),
+    #[error("the client has seen zxid 0x{seen:x}, this server is at 0x{own:x}")]
+    ClientAhead { seen: i64, own: i64 },
+}
+
+/// The watch table, locked already or to be locked when it is needed.
+pub(super) enum WatchAccess<'a> {
+    Held(&'a mut WatchTable),
+    Shared(&'a Mutex<WatchTable>),
+}
+
+impl WatchAccess<'_> {
+    fn with<T>(&mut self, then: impl FnOnce(&mut WatchTable) -> T) -> T {
+        match self {
+            Self::Held(table) => then(table),
+            Self::Shared(table) => then(&mut table.lock()),
+        }
+    }
+
+    fn modes(&self, conn: ConnId, path: &str) -> Modes {
+        match self {
+            Self::Held(table) => table.modes(conn, path),
+            Self::Shared(table) => table.lock().modes(conn, path),
+        }
+    }
+}
+
+/// Whose request a read is.
+pub(super) struct Caller<'a> {
+    pub conn: ConnId,
+    pub session: SessionId,
+    pub identities: &'a [Identity],
+}
+
+impl Caller<'_> {
+    /// Evaluates a read and appends its reply, behind the events that it replays.
+    pub(super) fn read(
+        &self,
+        state: &State,
+        watches: &mut WatchAccess<'_>,
+        xid: i32,
+        op: OpCode,
+        body: &[u8],
+        out: &mut BytesMut,
+    ) {
+        let mut seen = Seen::default();
+        let start = out.len();
+        let mark = frame::begin_frame(out);
+        // A ping's reply has the ping's own xid whatever was sent.
+        let xid = if op == OpCode::PING { xid::PING } else { xid };
+        let header = |code: ErrorCode| ReplyHeader {
+            xid,
+            zxid: state.zxid().0,
+            err: code.0,
+        };
+        let header_at = out.len();
+        header(ErrorCode::OK).encode(out);
+        let result = {
+            let look = Look {
+                tree: &state.tree,
+                schemes: state.schemes(),
+                flags: state.flags(),
+                session: self.session,
+                identities: self.identities,
+                watched: &|path| watches.modes(self.conn, path),
+            };
+            look.read(op, body, out, &mut seen)
+        };
+        match result {
+            Ok(()) => frame::end_frame(out, mark),
+            Err(code) if seen.keeps_body => {
+                let body = out.split_off(header_at + REPLY_HEADER_LEN);
+                out.truncate(header_at);
+                header(code).encode(out);
+                out.unsplit(body);
+                frame::end_frame(out, mark);
+            }
+            Err(code) => {
+                out.truncate(start);
+                put_header(xid, state.zxid().0, code, out);
+            }
+        }
+        if !seen.events.is_empty() {
+            let reply = out.split_off(start);
+            for (kind, path) in &seen.events {
+                // Replayed events carry no zxid: nobody knows which change it was.
+                put_event(-1, *kind, path, out);
+            }
+            out.unsplit(reply);
+        }
+        if !seen.interests.is_empty() {
+            watches.with(|table| self.register(table, seen.interests));
+        }
+    }
+
+    fn register<'r>(
+        &self,
+        table: &mut WatchTable,
+        interests: impl IntoIterator<Item = Interest<'r>>,
+    ) {
+        for interest in interests {
+            match interest {
+                Interest::Add(path, modes) => table.add(self.conn, &path, modes),
+                Interest::Remove(path, modes) => {
+                    table.remove(self.conn, &path, modes);
+                }
+            }
+        }
+    }
+}
+
+/// Replies in one wake-up before they are sent: bounds what a pipelining client can make us hold.
+const REPLY_BYTES_PER_TURN: usize = 1 << 20;
+
+impl Core {
+    /// Admits a connection.
+    pub fn open(&self, peer: SocketAddr) -> Arc<Conn> {
+        let id = ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed));
+        let conn = Arc::new(Conn::new(id, peer, wall_clock_ms()));
+        self.connections.lock().by_id.insert(id, Arc::clone(&conn));
+        conn
+    }
+
+    /// Forgets a connection whose socket is gone, with its watches. Its session lives on.
+    pub fn forget(&self, conn: &Conn) {
+        // The guard keeps an entry from being applied in between, which could arm its watches.
+        let _state = self.state.read();
+        let mut connections = self.connections.lock();
+        connections.by_id.remove(&conn.id);
+        let mut inner = conn.lock();
+        let waiting = inner.in_flight.len() as u64;
+        inner.in_flight.clear();
+        let session = inner.session;
+        drop(inner);
+        self.counters
+            .outstanding
+            .fetch_sub(waiting, Ordering::Relaxed);
+        if connections.by_session.get(&session) == Some(&conn.id) {
+            connections.by_session.remove(&session);
+        }
+        drop(connections);
+        self.watches.lock().remove_connection(conn.id);
+    }
+
+    /// Handles a connect request (protocol.md 1.4). A new session is answered when it is
+    /// committed, an old one at once.
+    ///
+    /// # Errors
+    /// The connection ends without a reply.
+    pub fn connect(
+        &self,
+        conn: &Conn,
+        body: &[u8],
+        clamp_timeout_ms: impl FnOnce(i32) -> i32,
+    ) -> Result<(), FrameError> {
+        let request: ConnectRequest<'_> = Reader::new(body).read()?;
+        self.counters
+            .packets_received
+            .fetch_add(1, Ordering::Relaxed);
+        let state = self.state.read();
+        if request.last_zxid_seen > state.zxid().0 {
+            let (seen, own) = (request.last_zxid_seen, state.zxid().0);
+            return Err(FrameError::ClientAhead { seen, own });
+        }
+        let handshake = Handshake {
+            has_read_only: request.read_only.is_some(),
+            timeout_ms: clamp_timeout_ms(request.timeout_ms),
+        };
+        let mut connections = self.connections.lock();
+        let mut inner = conn.lock();
+        inner.handshake = Some(handshake);
+        inner.stats.received += 1;
+        if request.session_id == 0 {
+            let session = self.new_session_id();
+            let record = Self::new_session(handshake.timeout_ms);
+            let mut txn = BytesMut::new();
+            CreateSessionTxn {
+                timeout_ms: record.timeout_ms,
+                password: Some(&record.password),
+            }
+            .encode(&mut txn);
+            let (op, since) = (OpCode::CREATE_SESSION, Instant::now());
+            inner.in_flight.push_back(Slot::Write { xid: 0, op, since });
+            self.counters.outstanding.fetch_add(1, Ordering::Relaxed);
+            let origin = Origin {
+                server: self.settings.server,
+                conn: conn.id,
+                xid: 0,
+            };
+            self.propose(op, session, origin, &[], &txn);
+            return Ok(());
+        }
+        let session = SessionId(request.session_id);
+        let known = state.sessions.get(session);
+        let mut tracker = self.tracker.lock();
+        let closing = tracker
+            .lease(session)
+            .is_some_and(|lease| lease.is_closing());
+        let accepted = known.filter(|known| is_password(known, request.password) && !closing);
+        let response = match accepted {
+            Some(record) => {
+                // Only now that the password is known to be right the old connection goes.
+                if let Some(old) = connections.by_session.insert(session, conn.id)
+                    && let Some(old) = connections.by_id.get(&old)
+                {
+                    old.close(Close::Now);
+                }
+                inner.session = session;
+                let now_ms = self.lease_now_ms();
+                inner.lease = Some(tracker.track(session, handshake.timeout_ms, now_ms));
+                connect_response(handshake, session, &record.password)
+            }
+            None => {
+                inner.close = Some(Close::AfterFlush);
+                let refused = Handshake {
+                    timeout_ms: 0,
+                    ..handshake
+                };
+                connect_response(refused, SessionId(0), &[0; crate::session::PASSWORD_LEN])
+            }
+        };
+        inner.outbox.extend_from_slice(&response);
+        Ok(())
+    }
+
+    /// Handles the whole frames of one wake-up, in order, under one guard. Replies of reads are
+    /// appended to `out`, behind what waited in the outbox.
+    ///
+    /// Returns when `frames` is empty, a limit is reached or the connection shall close; what is
+    /// left in `frames` is for the next turn.
+    ///
+    /// # Errors
+    /// The connection ends without a reply.
+    pub fn handle_frames(
+        &self,
+        conn: &Conn,
+        frames: &mut std::collections::VecDeque<Bytes>,
+        out: &mut BytesMut,
+    ) -> Result<Option<Close>, FrameError> {
+        let since = Instant::now();
+        let state = self.state.read();
+        let mut turn = Turn::begin(self, conn, out, since);
+        while let Some(frame) = frames.front() {
+            if turn.is_full() {
+                break;
+            }
+            let header: RequestHeader = Reader::new(frame).read()?;
+            let mut body = frame.clone();
+            body.advance(REQUEST_HEADER_LEN);
+            frames.pop_front();
+            turn.received += 1;
+            turn.handle(&state, header.xid, OpCode(header.op), body)?;
+            if turn.close.is_some() {
+                break;
+            }
+        }
+        Ok(turn.end(state.zxid().0))
+    }
+}
+
+fn connect_response(handshake: Handshake, session: SessionId, password: &[u8]) -> BytesMut {
+    let mut out = BytesMut::new();
+    let response = ConnectResponse {
+        protocol_version: 0,
+        timeout_ms: handshake.timeout_ms,
+        session_id: session.0,
+        password: Some(password),
+        read_only: handshake.has_read_only.then_some(false),
+    };
+    frame::put_frame(&mut out, &[&response]);
+    out
+}
+
+/// One wake-up of a connection, under the state's read guard.
+///
+/// While the guard is held nothing is applied, so nobody else changes the connection's queue, and
+/// nothing is pushed into its outbox: both are looked at once, at the beginning.
+struct Turn<'a> {
+    core: &'a Core,
+    conn: &'a Conn,
+    out: &'a mut BytesMut,
+    since: Instant,
+    identities: Identities,
+    session: SessionId,
+    in_flight: usize,
+    /// The session has expired or is being closed: requests get no answer any more.
+    deaf: bool,
+    close: Option<Close>,
+    received: u64,
+    answered: u64,
+    last: Option<(i32, OpCode)>,
+}
+
+impl<'a> Turn<'a> {
+    fn begin(core: &'a Core, conn: &'a Conn, out: &'a mut BytesMut, since: Instant) -> Self {
+        let close = conn.take_outbox(out);
+        let inner = conn.lock();
+        Self {
+            identities: Arc::clone(&inner.identities),
+            session: inner.session,
+            in_flight: inner.in_flight.len(),
+            deaf: inner.lease.as_ref().is_some_and(|lease| lease.is_closing()),
+            close,
+            core,
+            conn,
+            out,
+            since,
+            received: 0,
+            answered: 0,
+            last: None,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.close.is_some()
+            || self.in_flight >= IN_FLIGHT_MAX
+            || self.out.len() >= REPLY_BYTES_PER_TURN
+            || (self.in_flight > 0
+                && self.core.counters.outstanding.load(Ordering::Relaxed)
+                    >= self.core.settings.outstanding_max)
+    }
+
+    fn handle(
+        &mut self,
+        state: &State,
+        xid: i32,
+        op: OpCode,
+        body: Bytes,
+    ) -> Result<(), FrameError> {
+        if self.deaf {
+            return Ok(());
+        }
+        let since = self.since;
+        match op::road(op) {
+            Road::Write if !op::is_decodable(op, &body) => {
+                let code = ErrorCode::MARSHALLING_ERROR;
+                if self.in_flight == 0 {
+                    put_header(xid, state.zxid().0, code, self.out);
+                    self.answer(xid, op);
+                } else {
+                    self.enqueue(Slot::Refused {
+                        xid,
+                        op,
+                        code,
+                        since,
+                    });
+                }
+            }
+            Road::Write => {
+                self.enqueue(Slot::Write { xid, op, since });
+                let origin = Origin {
+                    server: self.core.settings.server,
+                    conn: self.conn.id,
+                    xid,
+                };
+                self.core
+                    .propose(op, self.session, origin, &self.identities, &body);
+                if op == OpCode::CLOSE_SESSION {
+                    self.deaf = true;
+                    if let Some(lease) = self.conn.lease() {
+                        lease.close();
+                    }
+                }
+            }
+            Road::Read if self.in_flight == 0 => {
+                let caller = Caller {
+                    conn: self.conn.id,
+                    session: self.session,
+                    identities: &self.identities,
+                };
+                let mut watches = WatchAccess::Shared(&self.core.watches);
+                caller.read(state, &mut watches, xid, op, &body, self.out);
+                self.answer(xid, op);
+            }
+            Road::Read => {
+                let identities = Arc::clone(&self.identities);
+                self.enqueue(Slot::Read {
+                    xid,
+                    op,
+                    body,
+                    identities,
+                    since,
+                });
+            }
+            Road::Connection => self.authenticate(state, xid, op, &body)?,
+            Road::Unknown => {
+                put_header(xid, -1, ErrorCode::UNIMPLEMENTED, self.out);
+                self.close = Some(Close::AfterFlush);
+            }
+        }
+        Ok(())
+    }
+
+    fn enqueue(&mut self, slot: Slot) {
+        self.conn.lock().in_flight.push_back(slot);
+        self.in_flight += 1;
+        self.core
+            .counters
+            .outstanding
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn answer(&mut self, xid: i32, op: OpCode) {
+        self.answered += 1;
+        self.last = Some((xid, op));
+    }
+
+    /// auth and sasl are answered on arrival, past everything in flight, and with zxid 0.
+    fn authenticate(
+        &mut self,
+        state: &State,
+        xid: i32,
+        op: OpCode,
+        body: &[u8],
+    ) -> Result<(), FrameError> {
+        self.answered += 1;
+        if op == OpCode::SASL {
+            let _: GetSaslRequest<'_> = Reader::new(body).read()?;
+            // As a server without SASL: the client goes on unauthenticated.
+            let header = ReplyHeader {
+                xid,
+                zxid: 0,
+                err: 0,
+            };
+            frame::put_frame(self.out, &[&header, &SetSaslResponse { token: None }]);
+            return Ok(());
+        }
+        let packet: AuthPacket<'_> = Reader::new(body).read()?;
+        let scheme = packet
+            .scheme
+            .as_deref()
+            .and_then(|scheme| state.schemes().get(scheme));
+        let proof: Cow<'_, [u8]> = packet.auth.unwrap_or_default().into();
+        let proven = scheme.map(|scheme| scheme.authenticate(&proof, self.conn.peer.ip()));
+        match proven {
+            Some(Ok(identities)) => {
+                self.conn.add_identities(identities);
+                self.identities = Arc::clone(&self.conn.lock().identities);
+                put_header(xid, 0, ErrorCode::OK, self.out);
+            }
+            Some(Err(_)) | None => {
+                put_header(xid, 0, ErrorCode::AUTH_FAILED, self.out);
+                self.close = Some(Close::AfterFlush);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts, and leaves the connection's fate where its task finds it.
+    fn end(self, zxid: i64) -> Option<Close> {
+        let counters = &self.core.counters;
+        let latency = self.since.elapsed();
+        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        counters
+            .packets_received
+            .fetch_add(self.received, Ordering::Relaxed);
+        counters
+            .packets_sent
+            .fetch_add(self.answered, Ordering::Relaxed);
+        counters.latency.record(latency_us, self.answered);
+        counters.read_latency.record(latency_us, self.answered);
+        let mut inner: parking_lot::MutexGuard<'_, Inner> = self.conn.lock();
+        inner.stats.received += self.received;
+        if let Some((xid, op)) = self.last {
+            inner.answered(
+                xid,
+                op,
+                crate::types::Zxid(zxid),
+                latency_us,
+                wall_clock_ms(),
+            );
+            inner.stats.sent += self.answered - 1;
+        }
+        if let Some(close) = self.close
+            && inner.close.is_none()
+        {
+            inner.close = Some(close);
+        }
+        self.close
+    }
+}

@@ -1,0 +1,228 @@
+//! The server process: sockets, clocks and their tasks around the pipeline.
+//!
+//! Tasks: one accepts, one per connection, one proposes entries, one drives the lease clock, one
+//! deletes idle containers. All end with the process.
+
+mod connection;
+mod listener;
+mod reaper;
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::admin;
+use crate::auth::{self, Schemes};
+use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider};
+use crate::ensemble::{Ensemble, Options, StartError};
+use crate::op::Flags;
+use crate::pipeline::{Core, OUTBOX_BYTES_MAX, Replica, Settings, drive_proposals};
+use crate::state::State;
+use crate::types::ServerId;
+
+/// Upstream's id of a server without an ensemble, which is the top byte of its session ids.
+const STANDALONE_ID: u64 = 1;
+
+/// How often the lease clock advances. Leases are as precise as this.
+const LEASE_STEP_MS: u64 = 50;
+
+/// Why the server could not start, each a sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(
+        "this configuration asks for an ensemble of {0} voting servers, which is not supported yet; remove its server.N lines to run standalone"
+    )]
+    Quorum(usize),
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: String,
+        source: std::io::Error,
+    },
+    #[error("cannot resolve {0}")]
+    Resolve(String),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot export metrics on {address}: {why}")]
+    Metrics { address: String, why: String },
+}
+
+/// A server that accepts clients.
+pub struct Server {
+    core: Arc<Core>,
+    ensemble: Arc<Ensemble>,
+    addresses: Vec<SocketAddr>,
+    stop: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Recovers the data directory and starts to serve.
+    ///
+    /// # Errors
+    /// What keeps the server from starting; nothing is left running then but by the runtime.
+    pub async fn start(config: Config) -> Result<Self, ServeError> {
+        if config.is_quorum() {
+            return Err(ServeError::Quorum(config.voters().count()));
+        }
+        let config = Arc::new(config);
+        // Ports first: a taken one is found out before the data is touched.
+        let listener = match &config.client_listen {
+            Some(address) => Some(listen(address, config.client_listen_backlog)?),
+            None => None,
+        };
+        let server = config.my_id.map_or(STANDALONE_ID, u64::from);
+        let schemes = Arc::new(schemes(&config));
+        let core = Core::new(settings(&config, ServerId(server)), State::new(schemes));
+        let replica = Arc::new(Replica::new(Arc::clone(&core)));
+        let ensemble = Arc::new(Ensemble::start(options(&config, server), replica).await?);
+        core.track_all_sessions();
+        let (stop, stopped) = watch::channel(false);
+
+        if let MetricsProvider::Prometheus { listen } = &config.metrics {
+            admin::metrics::export(&core, &ensemble, resolve(listen)?).map_err(|why| {
+                ServeError::Metrics {
+                    address: listen.to_string(),
+                    why,
+                }
+            })?;
+        }
+        tokio::spawn(drive_proposals(Arc::clone(&core), Arc::clone(&ensemble)));
+        tokio::spawn(drive_leases(Arc::clone(&core)));
+        tokio::spawn(reaper::run(Arc::clone(&core), config.container.clone()));
+        let mut addresses = Vec::new();
+        if let Some(listener) = listener {
+            addresses.extend(listener.local_addr());
+            let shared = listener::Shared::new(Arc::clone(&core), Arc::clone(&ensemble), config);
+            tokio::spawn(listener::run(listener, shared, stopped));
+        }
+        Ok(Self {
+            core,
+            ensemble,
+            addresses,
+            stop,
+        })
+    }
+
+    /// Where clients may connect.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    #[must_use]
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Stops accepting, ends the connections and closes the storage. Sessions live on: their
+    /// clients find them again after the restart.
+    pub async fn shutdown(self) {
+        let _ = self.stop.send(true);
+        for conn in self.core.connections() {
+            conn.close(crate::pipeline::Close::AfterFlush);
+        }
+        self.ensemble.shutdown().await;
+    }
+}
+
+fn resolve(address: &HostPort) -> Result<SocketAddr, ServeError> {
+    (address.host.as_str(), address.port)
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut found| found.next())
+        .ok_or_else(|| ServeError::Resolve(address.to_string()))
+}
+
+/// Java's default where the configuration says nothing.
+const BACKLOG_DEFAULT: u32 = 50;
+
+fn listen(address: &HostPort, backlog: Option<u32>) -> Result<TcpListener, ServeError> {
+    let failed = |source| ServeError::Listen {
+        address: address.to_string(),
+        source,
+    };
+    let resolved = resolve(address)?;
+    let socket = match resolved {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
+    }
+    .map_err(failed)?;
+    // As in Java: a restarted server does not wait for old connections to be forgotten.
+    socket.set_reuseaddr(true).map_err(failed)?;
+    socket.bind(resolved).map_err(failed)?;
+    socket
+        .listen(backlog.unwrap_or(BACKLOG_DEFAULT))
+        .map_err(failed)
+}
+
+fn schemes(config: &Config) -> Schemes {
+    let mut schemes: Vec<Box<dyn auth::Scheme>> = vec![Box::new(auth::Ip)];
+    if config.auth.digest_enabled {
+        let algorithm = match config.auth.digest_alg {
+            DigestAlgorithm::Sha1 => auth::HashAlgorithm::Sha1,
+            DigestAlgorithm::Sha256 => auth::HashAlgorithm::Sha256,
+            DigestAlgorithm::Sha384 => auth::HashAlgorithm::Sha384,
+            DigestAlgorithm::Sha512 => auth::HashAlgorithm::Sha512,
+            DigestAlgorithm::Sha3_256 => auth::HashAlgorithm::Sha3_256,
+        };
+        let super_digest = config
+            .auth
+            .super_digest
+            .as_ref()
+            .map(|secret| secret.reveal().to_owned());
+        schemes.push(Box::new(auth::Digest::new(algorithm, super_digest)));
+    }
+    Schemes::new(schemes)
+}
+
+fn settings(config: &Config, server: ServerId) -> Settings {
+    Settings {
+        server,
+        flags: Flags::default()
+            .with(Flags::EXTENDED_TYPES, config.extended_types_enabled)
+            .with(Flags::ENFORCE_QUOTA, config.enforce_quota)
+            .with(Flags::SKIP_ACL, config.auth.skip_acl)
+            .with(Flags::RECONFIG_ENABLED, config.ensemble.reconfig_enabled),
+        tick_ms: i64::from(config.tick_time_ms),
+        outstanding_max: u64::from(config.global_outstanding_limit),
+        outbox_bytes_max: OUTBOX_BYTES_MAX,
+    }
+}
+
+fn options(config: &Config, server_id: u64) -> Options {
+    let storage = &config.storage;
+    Options {
+        server_id,
+        data_dir: PathBuf::clone(&config.data_dir),
+        log_dir: PathBuf::clone(&config.data_log_dir),
+        autocreate_dirs: storage.autocreate_dirs,
+        fsync: storage.force_sync,
+        fsync_warn_above: Duration::from_millis(storage.fsync_warning_threshold_ms.into()),
+        snap_count: storage.snap_count_txns.into(),
+        snap_bytes_max: storage
+            .snap_size_limit_kib
+            .map_or(u64::MAX, |kib| kib << 10),
+        snap_retain_count: storage.snap_retain_count as usize,
+    }
+}
+
+/// Advances the lease clock and expires sessions.
+async fn drive_leases(core: Arc<Core>) {
+    let step = Duration::from_millis(LEASE_STEP_MS);
+    let mut timer = tokio::time::interval(step);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut last = Instant::now();
+    let step_max_ms = i64::try_from(2 * LEASE_STEP_MS).unwrap_or(i64::MAX);
+    loop {
+        timer.tick().await;
+        let now = Instant::now();
+        let elapsed_ms = now.duration_since(last).as_millis();
+        // What is rounded down here is not lost: it is counted with the next step.
+        last += Duration::from_millis(u64::try_from(elapsed_ms).unwrap_or(u64::MAX));
+        core.advance_lease_clock(i64::try_from(elapsed_ms).unwrap_or(i64::MAX), step_max_ms);
+        core.expire_sessions();
+    }
+}

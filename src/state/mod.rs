@@ -1,0 +1,130 @@
+//! Everything that is replicated: the tree, the sessions and the last zxid.
+//!
+//! [`State::evaluate`] is the only place where a write is decided, on every server alike. What must
+//! be equal everywhere comes from the entry: time, flags, identities, passwords.
+//!
+//! Invariants: zxids grow by one per request within an epoch; a new Raft term starts a new epoch at
+//! its first request; evaluation is total.
+
+pub mod entry;
+mod snapshot;
+
+use std::sync::Arc;
+
+use jute::ErrorCode;
+
+use crate::auth::Schemes;
+use crate::op::{Apply, Changes, Flags, Reply};
+use crate::session::SessionTable;
+use crate::tree::DataTree;
+use crate::types::Zxid;
+
+pub use entry::{BatchHeader, Request};
+pub use snapshot::{SnapshotBuilder, SnapshotCut};
+
+/// Where the log stood when an entry was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct LogPosition {
+    pub term: u64,
+    pub index: u64,
+}
+
+/// The outcome of one request.
+#[derive(Debug)]
+pub struct Applied {
+    pub zxid: Zxid,
+    pub result: Result<Reply, ErrorCode>,
+    pub changes: Changes,
+}
+
+pub struct State {
+    pub tree: DataTree,
+    pub sessions: SessionTable,
+    schemes: Arc<Schemes>,
+    /// Of the last evaluated request.
+    zxid: Zxid,
+    /// Of the last applied entry.
+    position: LogPosition,
+    /// Flags of the last evaluated entry; reads obey them.
+    flags: Flags,
+}
+
+impl State {
+    #[must_use]
+    pub fn new(schemes: Arc<Schemes>) -> Self {
+        Self {
+            tree: DataTree::new(),
+            sessions: SessionTable::default(),
+            schemes,
+            zxid: Zxid(0),
+            position: LogPosition::default(),
+            flags: Flags::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn zxid(&self) -> Zxid {
+        self.zxid
+    }
+
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    #[must_use]
+    pub fn schemes(&self) -> &Schemes {
+        &self.schemes
+    }
+
+    #[must_use]
+    pub fn shared_schemes(&self) -> Arc<Schemes> {
+        Arc::clone(&self.schemes)
+    }
+
+    /// Moves to the entry at `position`. The first request of a new term opens an epoch.
+    pub fn begin_entry(&mut self, position: LogPosition) {
+        if position.term != self.position.term && self.zxid.0 & 0xffff_ffff != 0 {
+            self.zxid = Zxid((self.zxid.epoch() + 1) << 32);
+        } else if self.zxid == Zxid(0) {
+            self.zxid = Zxid(1 << 32);
+        }
+        self.position = position;
+    }
+
+    /// Adopts the settings that an entry was stamped with.
+    pub fn begin_batch(&mut self, header: &BatchHeader) {
+        self.flags = header.flags;
+        self.tree
+            .set_extended_types(header.flags.contains(Flags::EXTENDED_TYPES));
+    }
+
+    /// Evaluates one request of the batch. Total: whatever the bytes, there is an outcome.
+    pub fn evaluate(&mut self, header: &BatchHeader, request: &Request<'_>) -> Applied {
+        self.zxid = self.zxid.next();
+        let identities = request.identities();
+        let mut tx = Apply {
+            tree: &mut self.tree,
+            sessions: &mut self.sessions,
+            schemes: &self.schemes,
+            flags: header.flags,
+            session: request.session,
+            identities: &identities,
+            zxid: self.zxid,
+            time_ms: header.time_ms,
+            changes: Changes::new(),
+        };
+        let result = tx.write(request.op, request.body);
+        let changes = tx.changes;
+        Applied {
+            zxid: self.zxid,
+            result,
+            changes,
+        }
+    }
+}

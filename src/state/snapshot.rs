@@ -1,0 +1,283 @@
+//! What a snapshot contains, as blocks of bytes.
+//!
+//! A block begins with a byte that says what it holds; files, checksums and transport are the
+//! storage's business. In order:
+//!
+//! | kind | content |
+//! |---|---|
+//! | `H` | format version, flags, zxid, term, index, znode count, digest |
+//! | `A` | distinct access control lists |
+//! | `S` | sessions |
+//! | `N` | znodes, in any order; many blocks |
+//! | `E` | nothing: the end |
+
+use std::sync::Arc;
+
+use bytes::{BufMut as _, BytesMut};
+use jute::proto::{Acl, Id};
+use jute::{Encode as _, Reader, text};
+
+use super::{LogPosition, State};
+use crate::auth::Schemes;
+use crate::op::Flags;
+use crate::session::{PASSWORD_LEN, Session, SessionTable};
+use crate::tree::freeze::{FrozenTables, KeptImages, Loader};
+use crate::tree::{AclEntry, AclId};
+use crate::types::{SessionId, Zxid};
+
+const FORMAT_VERSION: i32 = 1;
+const SESSIONS_PER_BLOCK: usize = 4096;
+
+/// The moment of a snapshot: everything that is copied at once. Znodes follow in chunks.
+pub struct SnapshotCut {
+    header: Vec<u8>,
+    tables: FrozenTables,
+    sessions: Vec<(SessionId, Session)>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Header,
+    Acls,
+    Sessions(usize),
+    Nodes,
+    End,
+    Done,
+}
+
+impl State {
+    /// Freezes the state between two entries, in a time that does not grow with the tree.
+    pub fn freeze(&mut self) -> SnapshotCut {
+        let tables = self.tree.freeze();
+        let mut header = BytesMut::new();
+        header.put_u8(b'H');
+        FORMAT_VERSION.encode(&mut header);
+        i32::from(self.flags.0).encode(&mut header);
+        self.zxid.0.encode(&mut header);
+        self.position.term.cast_signed().encode(&mut header);
+        self.position.index.cast_signed().encode(&mut header);
+        header.put_u64(tables.node_count as u64);
+        header.put_u64(tables.digest);
+        SnapshotCut {
+            header: header.to_vec(),
+            tables,
+            sessions: self
+                .sessions
+                .iter()
+                .map(|(id, session)| (id, *session))
+                .collect(),
+            stage: Stage::Header,
+        }
+    }
+
+    /// Ends the freeze. Drop the images outside of the guard: there may be many.
+    pub(crate) fn thaw(&mut self) -> KeptImages {
+        self.tree.thaw()
+    }
+
+    /// Appends the next block of the cut; false when it is complete. Called under the read guard.
+    pub fn next_block(&self, cut: &mut SnapshotCut, out: &mut Vec<u8>) -> bool {
+        match cut.stage {
+            Stage::Header => {
+                out.append(&mut cut.header);
+                cut.stage = Stage::Acls;
+            }
+            Stage::Acls => {
+                put_acls(&cut.tables, out);
+                cut.stage = Stage::Sessions(0);
+            }
+            Stage::Sessions(done) => {
+                let end = cut.sessions.len().min(done + SESSIONS_PER_BLOCK);
+                put_sessions(&cut.sessions[done..end], out);
+                cut.stage = if end == cut.sessions.len() {
+                    Stage::Nodes
+                } else {
+                    Stage::Sessions(end)
+                };
+            }
+            Stage::Nodes => {
+                out.push(b'N');
+                if !self.tree.copy_chunk(out) {
+                    cut.stage = Stage::End;
+                }
+            }
+            Stage::End => {
+                out.push(b'E');
+                cut.stage = Stage::Done;
+            }
+            Stage::Done => return false,
+        }
+        true
+    }
+}
+
+fn put_acls(tables: &FrozenTables, out: &mut Vec<u8>) {
+    let mut bytes = BytesMut::new();
+    bytes.put_u8(b'A');
+    for (id, list) in &tables.acls {
+        bytes.put_u32(id.0);
+        let entries = list.iter().map(|entry| Acl {
+            perms: entry.perms,
+            id: Id {
+                scheme: text(&entry.scheme),
+                id: text(&entry.id),
+            },
+        });
+        Some(entries.collect::<Vec<_>>()).encode(&mut bytes);
+    }
+    out.extend_from_slice(&bytes);
+}
+
+fn put_sessions(sessions: &[(SessionId, Session)], out: &mut Vec<u8>) {
+    out.put_u8(b'S');
+    for (id, session) in sessions {
+        out.put_i64(id.0);
+        out.put_i32(session.timeout_ms);
+        out.put_slice(&session.password);
+    }
+}
+
+/// Rebuilds a state from the blocks of a snapshot.
+pub struct SnapshotBuilder {
+    schemes: Arc<Schemes>,
+    header: Option<Header>,
+    sessions: SessionTable,
+    loader: Option<Loader>,
+    complete: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Header {
+    flags: Flags,
+    zxid: Zxid,
+    position: LogPosition,
+    node_count: u64,
+    digest: u64,
+}
+
+impl SnapshotBuilder {
+    #[must_use]
+    pub fn new(schemes: Arc<Schemes>) -> Self {
+        Self {
+            schemes,
+            header: None,
+            sessions: SessionTable::default(),
+            loader: None,
+            complete: false,
+        }
+    }
+
+    /// Takes the next block.
+    ///
+    /// # Errors
+    /// A sentence that says what about the block is not understood.
+    pub fn add(&mut self, block: &[u8]) -> Result<(), String> {
+        let (kind, body) = block.split_first().ok_or("an empty block")?;
+        match (kind, &mut self.loader) {
+            (b'H', _) => {
+                self.header = Some(decode_header(body).ok_or("its header is not understood")?);
+                Ok(())
+            }
+            (b'A', _) => {
+                let header = self.header.ok_or("lists before the header")?;
+                let acls = decode_acls(body).ok_or("an access control list is cut short")?;
+                let extended = header.flags.contains(Flags::EXTENDED_TYPES);
+                self.loader = Some(Loader::new(extended, acls));
+                Ok(())
+            }
+            (b'S', _) => {
+                decode_sessions(body, &mut self.sessions).ok_or("a session is cut short")?;
+                Ok(())
+            }
+            (b'N', Some(loader)) => loader.add(body),
+            (b'N', None) => Err("znodes before their access control lists".to_owned()),
+            (b'E', _) => {
+                self.complete = true;
+                Ok(())
+            }
+            (kind, _) => Err(format!("a block of unknown kind {kind}")),
+        }
+    }
+
+    /// # Errors
+    /// A sentence: the snapshot has no end, its znodes form no tree, or count or digest differ.
+    pub fn finish(self) -> Result<State, String> {
+        if !self.complete {
+            return Err("it has no end".to_owned());
+        }
+        let header = self.header.ok_or("it has no header")?;
+        let tree = self
+            .loader
+            .ok_or("it has no znodes")?
+            .finish(header.digest)?;
+        if tree.node_count() as u64 != header.node_count {
+            let found = tree.node_count();
+            return Err(format!(
+                "it has {found} znodes instead of {}",
+                header.node_count
+            ));
+        }
+        Ok(State {
+            tree,
+            sessions: self.sessions,
+            schemes: self.schemes,
+            zxid: header.zxid,
+            position: header.position,
+            flags: header.flags,
+        })
+    }
+}
+
+fn decode_header(body: &[u8]) -> Option<Header> {
+    let mut reader = Reader::new(body);
+    let mut long = || reader.read::<i64>().ok();
+    let version_and_flags = long()?;
+    if version_and_flags >> 32 != i64::from(FORMAT_VERSION) {
+        return None;
+    }
+    Some(Header {
+        flags: Flags(version_and_flags.to_be_bytes()[7]),
+        zxid: Zxid(long()?),
+        position: LogPosition {
+            term: long()?.cast_unsigned(),
+            index: long()?.cast_unsigned(),
+        },
+        node_count: long()?.cast_unsigned(),
+        digest: long()?.cast_unsigned(),
+    })
+}
+
+fn decode_acls(body: &[u8]) -> Option<Vec<(AclId, Vec<AclEntry>)>> {
+    let mut reader = Reader::new(body);
+    let mut acls = Vec::new();
+    while !reader.rest().is_empty() {
+        let id = AclId(reader.read::<i32>().ok()?.cast_unsigned());
+        let list = reader.read::<Option<Vec<Acl<'_>>>>().ok()??;
+        let entries = list.iter().map(|acl| {
+            let (scheme, id) = (acl.id.scheme.as_deref()?, acl.id.id.as_deref()?);
+            Some(AclEntry::new(acl.perms, scheme, id))
+        });
+        acls.push((id, entries.collect::<Option<Vec<_>>>()?));
+    }
+    Some(acls)
+}
+
+fn decode_sessions(body: &[u8], sessions: &mut SessionTable) -> Option<()> {
+    const SESSION_LEN: usize = 12 + PASSWORD_LEN;
+    let (records, rest) = body.as_chunks::<SESSION_LEN>();
+    for record in records {
+        let mut reader = Reader::new(record);
+        let id = SessionId(reader.read().ok()?);
+        let timeout_ms = reader.read().ok()?;
+        let password = reader.rest().try_into().ok()?;
+        sessions.insert(
+            id,
+            Session {
+                timeout_ms,
+                password,
+            },
+        );
+    }
+    rest.is_empty().then_some(())
+}

@@ -1,0 +1,71 @@
+//! What is on disk: the Raft log in RocksDB and snapshot files. Knows keys and bytes, not znodes.
+//!
+//! ```text
+//! <dataLogDir>/log/           RocksDB: entries, vote, bounds
+//! <dataDir>/snapshots/        snapshot.<term>.<index>, each whole and checked
+//! ```
+//!
+//! Nothing of the tree lives in RocksDB: a log and a state engine that share a write-ahead log make
+//! every write pay for both.
+
+pub mod log;
+pub mod memory_log;
+pub mod rocks_log;
+pub mod snapshots;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What the disk did. The server stops: a disk that has lied once is not asked again.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{path} is in use by another server")]
+    InUse { path: PathBuf },
+    #[error("{path} is damaged: {why}")]
+    Corrupt { path: PathBuf, why: String },
+    #[error("{path} was written by a newer version (format {found}, known are up to {known})")]
+    Newer {
+        path: PathBuf,
+        found: u64,
+        known: u64,
+    },
+    #[error(
+        "{path} holds data of Apache ZooKeeper; choose another dataDir, it is not read or changed"
+    )]
+    Foreign { path: PathBuf },
+}
+
+impl StorageError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn corrupt(path: &Path, why: impl Into<String>) -> Self {
+        Self::Corrupt {
+            path: path.to_owned(),
+            why: why.into(),
+        }
+    }
+}
+
+/// Creates a directory, and says which one could not be created or written to.
+pub(crate) fn create_dir(path: &Path, autocreate: bool) -> Result<(), StorageError> {
+    if autocreate {
+        std::fs::create_dir_all(path).map_err(|source| StorageError::io(path, source))?;
+    }
+    let probe = path.join(".write-probe");
+    std::fs::write(&probe, b"").map_err(|source| StorageError::io(path, source))?;
+    std::fs::remove_file(&probe).map_err(|source| StorageError::io(path, source))
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn fsync_dir(path: &Path) -> Result<(), StorageError> {
+    std::fs::File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|source| StorageError::io(path, source))
+}

@@ -1,0 +1,219 @@
+//! The log in RocksDB.
+//!
+//! One database with two column families, so that there is one write-ahead log and one order:
+//!
+//! | family | key | value |
+//! |---|---|---|
+//! | `log` | index, 8 bytes big-endian | the record |
+//! | `meta` | name | value |
+//! | `meta` | `format` | 8 bytes big-endian: 1 |
+//! | `meta` | `first` | 8 bytes big-endian: index of the first record that was not purged |
+//!
+//! Recovery is point-in-time: a torn tail is cut. That mode also drops what stands behind damage in
+//! the middle, so [`RocksLog::open`] checks that the records are contiguous and reach the committed
+//! one, and refuses to guess otherwise.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction,
+    ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+
+use super::StorageError;
+use super::log::{Log, Opened, Step};
+
+const FORMAT: u64 = 1;
+const FORMAT_KEY: &str = "format";
+const FIRST_KEY: &str = "first";
+/// Write-ahead logs of the database, in bytes, before it makes room by flushing a family.
+const WAL_BYTES_MAX: u64 = 256 << 20;
+/// Memory for records that are not yet in a table file.
+const WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// Reads come from memory but for catch-up after a restart.
+const BLOCK_CACHE_BYTES: usize = 8 << 20;
+
+pub struct RocksLog {
+    path: PathBuf,
+    db: DB,
+    fsync: bool,
+    warn_above: Duration,
+}
+
+impl RocksLog {
+    /// Opens or creates the log.
+    ///
+    /// # Errors
+    /// In use, damaged, newer than this version, or not to be read or written.
+    pub fn open(
+        path: &Path,
+        fsync: bool,
+        warn_above: Duration,
+    ) -> Result<(Self, Opened), StorageError> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        options.set_max_total_wal_size(WAL_BYTES_MAX);
+        options.set_keep_log_file_num(2);
+        options.set_max_background_jobs(2);
+        let descriptors = ["log", "meta"].map(|name| {
+            let mut blocks = BlockBasedOptions::default();
+            blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
+            let mut options = Options::default();
+            options.set_block_based_table_factory(&blocks);
+            options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+            ColumnFamilyDescriptor::new(name, options)
+        });
+        let db = DB::open_cf_descriptors(&options, path, descriptors)
+            .map_err(|error| describe(path, &error))?;
+        let log = Self {
+            path: path.to_owned(),
+            db,
+            fsync,
+            warn_above,
+        };
+        let opened = log.verify()?;
+        Ok((log, opened))
+    }
+
+    fn verify(&self) -> Result<Opened, StorageError> {
+        let mut opened = Opened::default();
+        for item in self
+            .db
+            .iterator_cf(self.family("meta")?, IteratorMode::Start)
+        {
+            let (name, value) = item.map_err(|error| describe(&self.path, &error))?;
+            let name = String::from_utf8_lossy(&name).into_owned();
+            opened.meta.insert(name, Bytes::from(value));
+        }
+        let number = |name: &str| opened.meta.get(name).and_then(|value| as_u64(value));
+        match number(FORMAT_KEY) {
+            None => {
+                let value = Bytes::copy_from_slice(&FORMAT.to_be_bytes());
+                self.write(vec![Step::SetMeta {
+                    name: FORMAT_KEY,
+                    value,
+                }])?;
+            }
+            Some(FORMAT) => {}
+            Some(found) => {
+                return Err(StorageError::Newer {
+                    path: self.path.clone(),
+                    found,
+                    known: FORMAT,
+                });
+            }
+        }
+        let first = number(FIRST_KEY).unwrap_or(0);
+        let mut next = first;
+        let from = IteratorMode::From(&first.to_be_bytes(), Direction::Forward);
+        for item in self.db.iterator_cf(self.family("log")?, from) {
+            let (key, _) = item.map_err(|error| describe(&self.path, &error))?;
+            let index = as_u64(&key).ok_or_else(|| self.corrupt("a record without an index"))?;
+            if index != next {
+                // A fresh log may begin anywhere: behind a snapshot that was installed.
+                if next == first && number(FIRST_KEY).is_none() {
+                    next = index;
+                    opened.records.start = index;
+                } else {
+                    return Err(self.corrupt(format!("record {next} is missing before {index}")));
+                }
+            }
+            next += 1;
+        }
+        let start = if number(FIRST_KEY).is_some() {
+            first
+        } else {
+            opened.records.start
+        };
+        opened.records = start..next.max(start);
+        Ok(opened)
+    }
+
+    fn corrupt(&self, why: impl Into<String>) -> StorageError {
+        StorageError::corrupt(&self.path, why)
+    }
+
+    fn family(&self, name: &str) -> Result<&ColumnFamily, StorageError> {
+        self.db
+            .cf_handle(name)
+            .ok_or_else(|| self.corrupt(format!("it has no family {name}")))
+    }
+
+    fn batch(&self, steps: Vec<Step>) -> Result<WriteBatch, StorageError> {
+        let (log, meta) = (self.family("log")?, self.family("meta")?);
+        let mut batch = WriteBatch::default();
+        for step in steps {
+            match step {
+                Step::Append { index, record } => {
+                    batch.put_cf(log, index.to_be_bytes(), &record);
+                }
+                Step::TruncateFrom(index) => {
+                    batch.delete_range_cf(log, index.to_be_bytes(), u64::MAX.to_be_bytes());
+                }
+                Step::PurgeThrough(index) => {
+                    let first = (index + 1).to_be_bytes();
+                    batch.delete_range_cf(log, 0u64.to_be_bytes(), first);
+                    batch.put_cf(meta, FIRST_KEY, first);
+                }
+                Step::SetMeta { name, value } => batch.put_cf(meta, name, &value),
+            }
+        }
+        Ok(batch)
+    }
+}
+
+impl Log for RocksLog {
+    fn write(&self, steps: Vec<Step>) -> Result<(), StorageError> {
+        let batch = self.batch(steps)?;
+        let mut options = WriteOptions::default();
+        options.set_sync(self.fsync);
+        let begun = Instant::now();
+        self.db
+            .write_opt(batch, &options)
+            .map_err(|error| describe(&self.path, &error))?;
+        let took = begun.elapsed();
+        metrics::histogram!("fsynctime").record(took.as_secs_f64() * 1000.0);
+        if took > self.warn_above {
+            metrics::counter!("fsync_threshold_exceed_count").increment(1);
+            tracing::warn!(took_ms = took.as_millis(), "writing the log was slow");
+        }
+        Ok(())
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Vec<(u64, Bytes)>, StorageError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(range.end.to_be_bytes());
+        let start = range.start.to_be_bytes();
+        let from = IteratorMode::From(&start, Direction::Forward);
+        let mut records = Vec::new();
+        for item in self.db.iterator_cf_opt(self.family("log")?, options, from) {
+            let (key, value) = item.map_err(|error| describe(&self.path, &error))?;
+            let index = as_u64(&key).ok_or_else(|| self.corrupt("a record without an index"))?;
+            records.push((index, Bytes::from(value)));
+        }
+        Ok(records)
+    }
+}
+
+fn as_u64(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// RocksDB's errors are told apart by kind, and the lock by its text alone.
+fn describe(path: &Path, error: &rocksdb::Error) -> StorageError {
+    let text = error.to_string();
+    match error.kind() {
+        ErrorKind::Corruption => StorageError::corrupt(path, text),
+        ErrorKind::IOError if text.contains("LOCK") || text.contains("lock hold") => {
+            StorageError::InUse {
+                path: path.to_owned(),
+            }
+        }
+        _ => StorageError::io(path, std::io::Error::other(text)),
+    }
+}

@@ -1,0 +1,174 @@
+//! Quotas: limits and running totals kept as text in znodes below `/zookeeper/quota`.
+//!
+//! For a quota on `/p` clients create `/zookeeper/quota/p/zookeeper_limits` and
+//! `/zookeeper/quota/p/zookeeper_stats`; the server keeps the text of the second up to date.
+//! Upstream: `Quotas.java`, `StatsTrack.java`. Text that does not parse counts as unlimited, or as
+//! zero in the totals: upstream dies of it while applying.
+
+use std::collections::HashSet;
+
+pub(crate) const QUOTA_ROOT: &str = "/zookeeper/quota";
+pub(crate) const LIMITS: &str = "zookeeper_limits";
+pub(crate) const STATS: &str = "zookeeper_stats";
+
+/// The fields of a limits or stats znode; -1 means absent, which for a limit is unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatsTrack {
+    pub count: i64,
+    pub bytes: i64,
+    pub count_hard_limit: i64,
+    pub bytes_hard_limit: i64,
+}
+
+impl StatsTrack {
+    pub(crate) const UNLIMITED: Self = Self {
+        count: -1,
+        bytes: -1,
+        count_hard_limit: -1,
+        bytes_hard_limit: -1,
+    };
+
+    /// Reads `count=1,bytes=2=;byteHardLimit=3;countHardLimit=4` in any order. `None` for text
+    /// that upstream cannot parse.
+    pub(crate) fn parse(data: Option<&[u8]>) -> Option<Self> {
+        let text = str::from_utf8(data?).ok()?;
+        if text.starts_with([',', ';']) {
+            return None;
+        }
+        let mut track = Self::UNLIMITED;
+        for pair in text.split([',', ';']).filter(|pair| !pair.is_empty()) {
+            // An extra `=` ends the part that parsers of ZooKeeper 3.4 understand.
+            let mut words = pair.trim_end_matches('=').split('=');
+            let key = words.next()?;
+            let value = match words.next()? {
+                "" => -1,
+                digits => digits.parse::<i64>().ok()?,
+            };
+            match key {
+                "" => return None,
+                "count" => track.count = value,
+                "bytes" => track.bytes = value,
+                "countHardLimit" => track.count_hard_limit = value,
+                "byteHardLimit" => track.bytes_hard_limit = value,
+                _ => {}
+            }
+        }
+        Some(track)
+    }
+
+    pub(crate) fn to_text(self) -> String {
+        let mut text = format!("count={},bytes={}", self.count, self.bytes);
+        let hard = [
+            ("byteHardLimit", self.bytes_hard_limit),
+            ("countHardLimit", self.count_hard_limit),
+        ];
+        let mut separator = "=;";
+        for (key, value) in hard {
+            if value != -1 {
+                text.push_str(&format!("{separator}{key}={value}"));
+                separator = ";";
+            }
+        }
+        text
+    }
+
+    /// Whether growing from `current` breaks a hard limit of `self`. Soft limits only warn.
+    pub(crate) fn forbids(self, current: Self, count_diff: i64, bytes_diff: i64) -> bool {
+        let breaks = |limit: i64, now: i64, diff: i64| {
+            diff != 0 && limit > -1 && now.saturating_add(diff) > limit
+        };
+        breaks(self.count_hard_limit, current.count, count_diff)
+            || breaks(self.bytes_hard_limit, current.bytes, bytes_diff)
+    }
+}
+
+/// Paths under a quota: those with a limits znode.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct QuotaPaths {
+    paths: HashSet<Box<str>>,
+}
+
+impl QuotaPaths {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    pub(crate) fn insert(&mut self, path: &str) {
+        self.paths.insert(path.into());
+    }
+
+    pub(crate) fn remove(&mut self, path: &str) {
+        self.paths.remove(path);
+    }
+
+    /// The deepest path at or above `path` that has a quota. The root and `/zookeeper` have none.
+    pub(crate) fn deepest<'a>(&self, path: &'a str) -> Option<&'a str> {
+        if self.paths.is_empty() {
+            return None;
+        }
+        super::path::ancestors(path)
+            .find(|ancestor| self.paths.contains(*ancestor))
+            .filter(|found| *found != "/zookeeper" && *found != "/")
+    }
+}
+
+/// The path whose quota a znode at `path` describes, if its name is `name`.
+pub(crate) fn subject<'a>(path: &'a str, name: &str) -> Option<&'a str> {
+    path.strip_prefix(QUOTA_ROOT)?
+        .strip_suffix(name)?
+        .strip_suffix('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_round_trips_as_upstream_writes_it() {
+        let track = StatsTrack {
+            count: 3,
+            bytes: 20,
+            count_hard_limit: 5,
+            bytes_hard_limit: -1,
+        };
+        assert_eq!(track.to_text(), "count=3,bytes=20=;countHardLimit=5");
+        assert_eq!(
+            StatsTrack::parse(Some(track.to_text().as_bytes())),
+            Some(track)
+        );
+        let both = StatsTrack {
+            bytes_hard_limit: 9,
+            ..track
+        };
+        assert_eq!(
+            both.to_text(),
+            "count=3,bytes=20=;byteHardLimit=9;countHardLimit=5"
+        );
+        assert_eq!(
+            StatsTrack::parse(Some(both.to_text().as_bytes())),
+            Some(both)
+        );
+        assert_eq!(StatsTrack::parse(Some(b"count=x")), None);
+        assert_eq!(StatsTrack::parse(None), None);
+    }
+
+    #[test]
+    fn the_deepest_quota_wins() {
+        let mut paths = QuotaPaths::default();
+        paths.insert("/a");
+        paths.insert("/a/b");
+        assert_eq!(paths.deepest("/a/b/c"), Some("/a/b"));
+        assert_eq!(paths.deepest("/a/x"), Some("/a"));
+        assert_eq!(paths.deepest("/ab"), None);
+    }
+
+    #[test]
+    fn subjects_are_paths_below_the_quota_root() {
+        assert_eq!(
+            subject("/zookeeper/quota/a/b/zookeeper_stats", STATS),
+            Some("/a/b")
+        );
+        assert_eq!(subject("/zookeeper/quota/zookeeper_stats", STATS), Some(""));
+        assert_eq!(subject("/a/zookeeper_stats", STATS), None);
+    }
+}
