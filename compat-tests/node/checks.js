@@ -306,8 +306,11 @@ const CHECKS = {
   },
 
   async transfers_keep_the_sum(client, root) {
-    await client.create(`${root}/source`, Buffer.from('100'));
-    await client.create(`${root}/target`, Buffer.from('0'));
+    // The library's transactions take version 0 for any version, so both begin at version 1.
+    for (const [name, sum] of [['source', '100'], ['target', '0']]) {
+      await client.create(`${root}/${name}`);
+      await client.setData(`${root}/${name}`, Buffer.from(sum));
+    }
     await client.create(`${root}/moves`);
     await compete('transfer', root);
     assert.equal(await client.number(`${root}/source`), 100 - 58);
