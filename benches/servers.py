@@ -134,6 +134,11 @@ class Server:
                for line in status.splitlines() if line.startswith(("VmRSS", "VmHWM"))}
         return kib["VmRSS"] * 1024 / 1e6, kib["VmHWM"] * 1024 / 1e6
 
+    def cpu_seconds(self):
+        """Processor time of all its threads since its start."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def node_count(self):
         for line in self.word(b"srvr").decode().splitlines():
             if line.startswith("Node count:"):

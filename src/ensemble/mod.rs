@@ -376,13 +376,11 @@ async fn lead_alone(
             Err(error) => return Err(failed(&error)),
         }
     }
+    // Not from the metrics: they know of no voter until Raft's task has run for the first time.
     let voters: Vec<u64> = raft
-        .metrics()
-        .borrow_watched()
-        .membership_config
-        .membership()
-        .voter_ids()
-        .collect();
+        .with_raft_state(|state| state.membership_state.effective().voter_ids().collect())
+        .await
+        .map_err(|error| failed(&error))?;
     if !is_new && voters != [server_id] {
         let why = format!(
             "this data directory belongs to server {voters:?}, but the configuration says server {server_id}"
