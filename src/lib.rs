@@ -1,4 +1,4 @@
-//! Meerkat: a coordination server that speaks Apache ZooKeeper's wire protocol.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod types;
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use meerkat::config::{Config, ConfigError, JvmFlags, Notice, NoticeLevel};
+use meerkat::ensemble::StartError;
 use meerkat::server::{ServeError, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -14,6 +15,8 @@ use tracing_subscriber::EnvFilter;
 /// Upstream's exit code for arguments and configuration that cannot be used.
 const EXIT_INVALID_INVOCATION: u8 = 2;
 const EXIT_FAILED: u8 = 1;
+/// Upstream's exit code for a data directory that cannot be used.
+const EXIT_DATA_DIR: u8 = 3;
 
 /// What is logged unless `MEERKAT_LOG` says otherwise.
 const LOG_DEFAULT: &str = "info,openraft=warn";
@@ -53,7 +56,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::from(EXIT_FAILED)
+            ExitCode::from(match error {
+                ServeError::Start(StartError::Storage(_)) => EXIT_DATA_DIR,
+                _ => EXIT_FAILED,
+            })
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::four_letter_words::FourLetterWords;
 use super::jvm_flags::JvmFlags;
 use super::keys::{self, Origin, Row, Treatment};
-use super::members::{self, Role, ServerSpec};
+use super::members::{self, Role};
 use super::value::{HIDDEN, HostPort, Rejected, Setting};
 use super::{Config, ConfigError, ConfigErrorKind, MetricsProvider, Notice, NoticeLevel};
 
@@ -131,7 +131,7 @@ impl Draft {
             };
             if read_here {
                 self.set(row, Setting { key, text })
-                    .map_err(|kind| ConfigError::in_key(name, kind))?;
+                    .map_err(|kind| ConfigError::in_key(&format!("-D{name}"), kind))?;
             } else if name != key {
                 // A name without the prefix may be anybody's; one with it was meant for us.
                 self.warn(
@@ -167,9 +167,6 @@ impl Draft {
             self.set(row, Setting { key, text })
                 .map_err(|kind| ConfigError::in_key(name, kind))?;
         }
-        if !has_dynamic_file {
-            self.take_members(entries)?;
-        }
         Ok(())
     }
 
@@ -185,10 +182,11 @@ impl Draft {
             }
             return Some((name, row));
         }
+        // The guide heads many a property with its prefix; a key of the file itself never has one.
         let prefixless = name.strip_prefix("zookeeper.").unwrap_or(name);
-        let alias = keys::key_for_heading(prefixless)
-            .or_else(|| (prefixless != name).then_some(prefixless));
-        let Some((key, row)) = alias.and_then(|key| keys::find(key).map(|row| (key, row))) else {
+        let key = keys::key_for_heading(prefixless).unwrap_or(prefixless);
+        let row = keys::find(key).filter(|row| key != name && row.origin != Origin::File);
+        let Some(row) = row else {
             self.record(&format!("zookeeper.{name}"), &entries[name]);
             self.warn(
                 name,
@@ -434,15 +432,7 @@ impl Draft {
 
     /// What this server's own line says of its client port and its role.
     fn join_own_line(&mut self) -> Result<(), ConfigError> {
-        let Some(my_id) = self.config.my_id else {
-            return Ok(());
-        };
-        let own = self
-            .config
-            .servers
-            .iter()
-            .find(|server| server.id == u64::from(my_id))
-            .cloned();
+        let own = self.config.own_server().cloned();
         if let Some(dynamic) = own.as_ref().and_then(|own| own.client.clone()) {
             if let Some(fixed) = &self.config.client_listen {
                 let agrees = if is_any(&fixed.host) {
@@ -451,35 +441,28 @@ impl Draft {
                     *fixed == dynamic
                 };
                 if !agrees {
+                    let id = own.map_or(0, |own| own.id);
                     return Err(ConfigError::invalid(format!(
-                        "client address for this server (id = {my_id}) in static config file is {fixed} is different \
+                        "client address for this server (id = {id}) in static config file is {fixed} is different \
                          from client address found in dynamic file: {dynamic}"
                     )));
                 }
             }
             self.config.client_listen = Some(dynamic);
         }
-        let listed = own.map_or(Role::Participant, |own: ServerSpec| own.role);
+        let listed = own.map_or(Role::Participant, |own| own.role);
         let asked = self.config.ensemble.role;
         if listed != asked {
-            let listed = if listed == Role::Observer {
-                "OBSERVER"
-            } else {
-                "PARTICIPANT"
-            };
-            let asked = if asked == Role::Observer {
-                "OBSERVER"
-            } else {
-                "PARTICIPANT"
-            };
-            self.warn("peerType", &format!(
-                "Peer type from servers list ({listed}) doesn't match peerType ({asked}). Defaulting to servers list."
-            ));
+            let word = |role: Role| role.to_string().to_uppercase();
+            let (listed, asked) = (word(listed), word(asked));
+            self.warn(
+                "peerType",
+                &format!(
+                    "Peer type from servers list ({listed}) doesn't match peerType ({asked}). Defaulting to servers list."
+                ),
+            );
         }
-        self.config.ensemble.role = self
-            .config
-            .own_server()
-            .map_or(Role::Participant, |own| own.role);
+        self.config.ensemble.role = listed;
         Ok(())
     }
 

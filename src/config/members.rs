@@ -127,6 +127,15 @@ pub(super) fn parse<'a>(
             }
         }
     }
+    // Upstream ends in a NullPointerException here.
+    let unknown = groups
+        .keys()
+        .find(|id| !servers.contains_key(id) && !weights.contains_key(id));
+    if let Some(unknown) = unknown {
+        return Err(format!(
+            "Server {unknown} is in a group but has no server line"
+        ));
+    }
     for server in servers.values_mut() {
         server.group = groups.get(&server.id).copied();
         server.weight = weights.get(&server.id).copied().unwrap_or(1);
@@ -352,6 +361,10 @@ mod tests {
         check(
             "server.1=a:1:2 group.1=1 group.2=1",
             expect!["Server 1is in multiple groups"],
+        );
+        check(
+            "server.1=a:1:2 group.1=1:2",
+            expect!["Server 2 is in a group but has no server line"],
         );
         check(
             "server.1=a:1:2 groupies=1",

@@ -415,6 +415,10 @@ impl Config {
                 .take_dynamic(&dynamic, &entries)
                 .map_err(|error| error.in_file(&dynamic))?;
             members_file = dynamic;
+        } else {
+            draft
+                .take_members(&entries)
+                .map_err(|error| error.in_file(path))?;
         }
         let my_id = draft.config.data_dir.join("myid");
         if my_id.is_file() {

@@ -43,21 +43,25 @@ fn is_blank(byte: u8) -> bool {
 /// number.
 fn logical_lines(bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
     let mut lines = Vec::new();
-    let mut natural = natural_lines(bytes).into_iter().enumerate();
-    while let Some((index, first)) = natural.next() {
-        let mut part = skip_blanks(first);
-        if matches!(part.first(), None | Some(b'#' | b'!')) {
+    // Pieces of the line so far and the number of its first one, while a backslash continues it.
+    let mut begun: Option<(usize, Vec<u8>)> = None;
+    for (index, natural) in natural_lines(bytes).into_iter().enumerate() {
+        let piece = skip_blanks(natural);
+        let (number, mut line) = begun.take().unwrap_or((index + 1, Vec::new()));
+        // Nothing but backslashes so far: Java still takes this for the beginning of a line.
+        if line.is_empty() && matches!(piece.first(), None | Some(b'#' | b'!')) {
             continue;
         }
-        let mut line = Vec::with_capacity(part.len());
-        while ends_in_continuation(part) {
-            line.extend_from_slice(&part[..part.len() - 1]);
-            // A continuation is never a comment, and a blank one ends the logical line.
-            part = natural.next().map_or(&[], |(_, next)| skip_blanks(next));
+        if ends_in_continuation(piece) {
+            line.extend_from_slice(&piece[..piece.len() - 1]);
+            begun = Some((number, line));
+        } else {
+            line.extend_from_slice(piece);
+            lines.push((number, line));
         }
-        line.extend_from_slice(part);
-        lines.push((index + 1, line));
     }
+    // A backslash that ends the file continues into nothing, and if it is alone, that is an entry.
+    lines.extend(begun);
     lines
 }
 
@@ -69,7 +73,9 @@ fn natural_lines(bytes: &[u8]) -> Vec<&[u8]> {
         lines.push(&rest[..end]);
         rest = &rest[end + if crlf { 2 } else { 1 }..];
     }
-    lines.push(rest);
+    if !rest.is_empty() {
+        lines.push(rest);
+    }
     lines
 }
 
@@ -218,6 +224,18 @@ mod tests {
             "d" -> "q"
             "e" -> "5"
             "f" -> "end""##]],
+        );
+    }
+
+    #[test]
+    fn a_lone_backslash_does_not_begin_a_line() {
+        check(
+            "\\\n#comment\na=1\n\\\n\nb=2\n\\\nc=3\n\\",
+            expect![[r#"
+                "" -> ""
+                "a" -> "1"
+                "b" -> "2"
+                "c" -> "3""#]],
         );
     }
 

@@ -27,12 +27,21 @@ pub fn sample_file() -> String {
     }
     for section in keys::SECTIONS {
         let _ = write!(out, "\n# ---- {} ----\n", section.title);
+        let mut last_reason = "";
         for row in section.rows {
-            out.push('\n');
             match &row.treatment {
-                Treatment::Honoured(honoured) => explain(&mut out, row, honoured),
+                Treatment::Honoured(honoured) => {
+                    out.push('\n');
+                    explain(&mut out, row, honoured);
+                }
                 Treatment::Accepted { why } | Treatment::Refused { why, .. } => {
-                    list(&mut out, row, why)
+                    // Rows differ in where ZooKeeper looks; the reader wants each reason once.
+                    if *why != last_reason {
+                        out.push('\n');
+                        prose(&mut out, "# ", &format!("Because {why}:"));
+                        last_reason = why;
+                    }
+                    list(&mut out, row);
                 }
             }
         }
@@ -68,14 +77,10 @@ fn explain(out: &mut String, row: &Row, honoured: &Honoured) {
     }
 }
 
-fn list(out: &mut String, row: &Row, why: &str) {
-    prose(out, "# ", &format!("Because {why}:"));
+fn list(out: &mut String, row: &Row) {
     for (name, default) in row.names {
-        let _ = writeln!(
-            out,
-            "#   {name}. Default: {default}. {}.",
-            upstream_name(name, row.origin)
-        );
+        let upstream = upstream_name(name, row.origin);
+        let _ = writeln!(out, "#   {name}. Default: {default}. {upstream}.");
     }
 }
 

@@ -244,6 +244,11 @@ fn client_addresses_of_both_places_must_agree() {
 
 #[test]
 fn the_server_list_decides_the_role() {
+    let (config, notices) = good("peerType=observer");
+    assert_eq!(
+        (config.ensemble.role, notices.len()),
+        (super::Role::Participant, 1)
+    );
     let place = Place::new().with("myid", "3");
     let lines = ENSEMBLE.replace("c:5:6", "c:5:6:observer");
     let (config, notices) = place
@@ -362,7 +367,7 @@ fn what_would_be_missed_is_refused() {
         ],
     );
     let flags = JvmFlags::parse("-Djava.security.auth.login.config=/jaas.conf", "");
-    expect!["java.security.auth.login.config: not supported: SASL is not served yet, and nobody would be authenticated by it"]
+    expect!["-Djava.security.auth.login.config: not supported: SASL is not served yet, and nobody would be authenticated by it"]
         .assert_eq(&Config::embedded(&flags).expect_err("SASL is asked for").to_string());
 }
 
@@ -395,6 +400,7 @@ fn unknown_keys_become_system_properties() {
         Some("1")
     );
     assert_eq!(notices[0].level, NoticeLevel::Warn);
+    assert_eq!(good("zookeeper.tickTime=7").0.tick_time_ms, 3000);
 }
 
 #[test]
@@ -521,6 +527,16 @@ fn session_timeouts_follow_the_tick() {
     assert_eq!(
         timeouts("tickTime=500\nmaxSessionTimeout=90000"),
         (1000, 90_000)
+    );
+    check_refused(
+        "tickTime=99999999999",
+        expect![[r#"Error processing DIR/zoo.cfg: tickTime: For input string: "99999999999""#]],
+    );
+    check_refused(
+        "minSessionTimeout=2\nmaxSessionTimeout=1\nserver.1=x",
+        expect![
+            "Error processing DIR/zoo.cfg: minSessionTimeout must not be larger than maxSessionTimeout"
+        ],
     );
     check_refused(
         "tickTime=107374183",

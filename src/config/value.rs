@@ -86,10 +86,15 @@ impl From<String> for Rejected {
 }
 
 impl Setting<'_> {
-    /// A whole number within bounds, both included.
+    /// A whole number within bounds, both included. Where only an `int` of Java fits, a longer one
+    /// is no number, as it is none for Java.
     pub(super) fn whole<T: TryFrom<i64>>(self, min: i64, max: i64) -> Result<T, String> {
-        let number = self.text.parse().map_err(|_| not_a_number(self.text))?;
-        self.bounded(number, min, max)
+        let number = if max > i64::from(i32::MAX) {
+            self.text.parse().ok()
+        } else {
+            self.text.parse::<i32>().ok().map(i64::from)
+        };
+        self.bounded(number.ok_or_else(|| not_a_number(self.text))?, min, max)
     }
 
     /// `Integer.decode` of Java, by which a few properties are read: `0x`, `#` and a leading `0`
@@ -122,7 +127,8 @@ impl Setting<'_> {
 
     /// A port, where 0 means that there is none.
     pub(super) fn port(self) -> Result<u16, String> {
-        port(self.text.parse().map_err(|_| not_a_number(self.text))?)
+        let number: i32 = self.text.parse().map_err(|_| not_a_number(self.text))?;
+        port(number.into())
     }
 
     /// A boolean of a key that `QuorumPeerConfig` parses: nothing but the two words, in any case.

@@ -11,7 +11,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -32,6 +32,9 @@ const TAIL_BYTES_MAX: usize = 32 << 20;
 
 /// Pieces that one batch may consist of.
 const BATCH_LEN_MAX: usize = 4096;
+
+/// Commands that may wait for the I/O thread; beyond it whoever sends waits with them.
+const COMMANDS_MAX: usize = 16 << 10;
 
 enum Command {
     Append {
@@ -125,7 +128,7 @@ impl Shared {
 pub(crate) struct LogStore {
     shared: Arc<Mutex<Shared>>,
     log: Arc<dyn Log>,
-    commands: Sender<Command>,
+    commands: SyncSender<Command>,
 }
 
 /// Called once, with the error that ended all writing.
@@ -183,7 +186,7 @@ impl LogStore {
                 "it ends at record {last} but record {lost} was committed; acknowledged writes are missing"
             )));
         }
-        let (commands, queue) = channel();
+        let (commands, queue) = sync_channel(COMMANDS_MAX);
         let store = Self {
             shared: Arc::new(Mutex::new(shared)),
             log,

@@ -376,7 +376,7 @@ async fn lead_alone(
             Err(error) => return Err(failed(&error)),
         }
     }
-    // Not from the metrics: they know of no voter until Raft's task has run for the first time.
+    // Asked of the core itself: what it publishes may still be from before it read the log.
     let voters: Vec<u64> = raft
         .with_raft_state(|state| state.membership_state.effective().voter_ids().collect())
         .await
@@ -402,6 +402,10 @@ async fn lead_alone(
     Ok(())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no destructor may write to a disk that has failed"
+)]
 /// A failed write or fsync: what is on the disk is unknown, and so is what could be promised.
 fn stop_on_failure(error: &StorageError) {
     tracing::error!(%error, "the log cannot be written; stopping");

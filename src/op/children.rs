@@ -45,6 +45,10 @@ pub(super) fn get_all_children_number(
 ) -> Result<(), ErrorCode> {
     let id = look.find(request.path.as_deref())?;
     look.check_acl(id, perms::READ)?;
-    out.put_i32(i32::try_from(look.tree.descendants(id)).unwrap_or(i32::MAX));
+    // Upstream keeps the root under two keys, "" and "/", and counts the one when asked for the
+    // other's descendants.
+    let other_root = usize::from(request.path.as_deref() == Some(""));
+    let count = look.tree.descendants(id) + other_root;
+    out.put_i32(i32::try_from(count).unwrap_or(i32::MAX));
     Ok(())
 }

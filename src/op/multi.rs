@@ -11,10 +11,14 @@ use super::{Apply, Reply, check, create, data, delete};
 /// before the one that failed, its own code, and `RUNTIME_INCONSISTENCY` behind it.
 ///
 /// # Errors
-/// `MARSHALLING_ERROR` when the request holds reads, or a create in it has unknown flags, TTL
-/// flags without createTTL, or a null list; or when an operation fails with it.
+/// `MARSHALLING_ERROR` when the request holds reads or a null path, or a create in it has unknown
+/// flags, TTL flags without createTTL, or a null list; or when an operation fails with it.
 pub(super) fn multi(tx: &mut Apply<'_>, request: &MultiRequest<'_>) -> Result<Reply, ErrorCode> {
-    if !request.ops.iter().all(is_well_formed) {
+    if !request
+        .ops
+        .iter()
+        .all(|op| is_well_formed(op) && !op.is_read() && path(op).is_some())
+    {
         return Err(ErrorCode::MARSHALLING_ERROR);
     }
     tx.tree.begin();
@@ -64,8 +68,22 @@ pub(super) fn is_decodable(body: &[u8]) -> bool {
     true
 }
 
+/// The path of an operation. Upstream looks at all of them before the first is evaluated
+/// (`PrepRequestProcessor.getPendingChanges`), so that a null one fails the whole request.
+fn path<'a>(op: &'a MultiOp<'_>) -> Option<&'a str> {
+    match op {
+        MultiOp::Create(_, request) => request.path.as_deref(),
+        MultiOp::CreateTtl(request) => request.path.as_deref(),
+        MultiOp::Delete(request) => request.path.as_deref(),
+        MultiOp::SetData(request) => request.path.as_deref(),
+        MultiOp::Check(request) => request.path.as_deref(),
+        MultiOp::GetData(request) => request.path.as_deref(),
+        MultiOp::GetChildren(request) => request.path.as_deref(),
+    }
+}
+
 /// What upstream's decoder refuses beyond the encoding (`MultiOperationRecord`, `CreateOptions`).
-fn is_well_formed(op: &MultiOp<'_>) -> bool {
+pub(super) fn is_well_formed(op: &MultiOp<'_>) -> bool {
     match op {
         MultiOp::Create(_, request) => {
             CreateMode::from_flags(request.flags).is_some_and(|mode| !mode.ttl)
@@ -74,7 +92,7 @@ fn is_well_formed(op: &MultiOp<'_>) -> bool {
         MultiOp::CreateTtl(_) | MultiOp::Delete(_) | MultiOp::SetData(_) | MultiOp::Check(_) => {
             true
         }
-        MultiOp::GetData(_) | MultiOp::GetChildren(_) => false,
+        MultiOp::GetData(_) | MultiOp::GetChildren(_) => true,
     }
 }
 

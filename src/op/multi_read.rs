@@ -5,6 +5,7 @@ use jute::proto::{MultiHeader, MultiOp, MultiRequest, perms};
 use jute::{Encode as _, ErrorCode, OpCode, Reader};
 
 use super::children::put_names;
+use super::multi::is_well_formed;
 use super::{Look, Seen};
 use crate::tree::NodeId;
 
@@ -21,7 +22,7 @@ pub(super) fn multi_read(
     let request: MultiRequest<'_> = Reader::new(body)
         .read()
         .map_err(|_| ErrorCode::MARSHALLING_ERROR)?;
-    if !request.ops.iter().all(MultiOp::is_read) {
+    if !request.ops.iter().all(is_well_formed) {
         return Err(ErrorCode::MARSHALLING_ERROR);
     }
     for op in &request.ops {
@@ -46,7 +47,7 @@ pub(super) fn multi_read(
                 put_names(look, id, out);
             }
             (_, Err(ErrorCode::MARSHALLING_ERROR)) => {
-                // A null path: upstream sends the results so far under an error header.
+                // A write or a null path: upstream sends the results so far under an error header.
                 MultiHeader::END.encode(out);
                 seen.keeps_body = true;
                 return Err(ErrorCode::MARSHALLING_ERROR);

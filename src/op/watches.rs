@@ -15,8 +15,10 @@ use jute::{Encode as _, ErrorCode, Str};
 use super::{Interest, Look, Seen};
 use crate::watch::Modes;
 
+/// A null path is answered as any other, and watches nothing.
+///
 /// # Errors
-/// `MARSHALLING_ERROR` for an unknown mode or a null path.
+/// `MARSHALLING_ERROR` for an unknown mode.
 pub(super) fn add<'r>(
     request: AddWatchRequest<'r>,
     out: &mut BytesMut,
@@ -27,8 +29,9 @@ pub(super) fn add<'r>(
         add_watch_mode::PERSISTENT_RECURSIVE => Modes::RECURSIVE,
         _ => return Err(ErrorCode::MARSHALLING_ERROR),
     };
-    let path = request.path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
-    seen.interests.push(Interest::Add(path, modes));
+    if let Some(path) = request.path {
+        seen.interests.push(Interest::Add(path, modes));
+    }
     ErrorResponse { err: 0 }.encode(out);
     Ok(())
 }

@@ -34,6 +34,8 @@ const REPLY_HEADER_LEN: usize = 16;
 pub enum FrameError {
     #[error("no request: {0}")]
     Malformed(#[from] DecodeError),
+    #[error("a SASL token that is null")]
+    NullToken,
     #[error("the client has seen zxid 0x{seen:x}, this server is at 0x{own:x}")]
     ClientAhead { seen: i64, own: i64 },
 }
@@ -450,7 +452,10 @@ impl<'a> Turn<'a> {
     ) -> Result<(), FrameError> {
         self.answered += 1;
         if op == OpCode::SASL {
-            let _: GetSaslRequest<'_> = Reader::new(body).read()?;
+            let request: GetSaslRequest<'_> = Reader::new(body).read()?;
+            if request.token.is_none() {
+                return Err(FrameError::NullToken);
+            }
             // As a server without SASL: the client goes on unauthenticated.
             let header = ReplyHeader {
                 xid,

@@ -569,7 +569,7 @@ pub(super) const ENSEMBLE: &[Row] = &[
         Default("3"),
         "3 is the only one.",
         |_, setting| {
-            let algorithm: i64 = setting.whole(i64::MIN, i64::MAX)?;
+            let algorithm: i64 = setting.whole(-INT_MAX, INT_MAX)?;
             let why = "Invalid electionAlg value. Only 3 is supported.";
             if algorithm == 3 {
                 Ok(())
@@ -618,7 +618,7 @@ pub(super) const ENSEMBLE: &[Row] = &[
         Default("false"),
         "Whether the quorum port is bound on all addresses instead of that of the server line.",
         |draft, setting| {
-            draft.config.ensemble.listen_on_all_ips = setting.is_true();
+            draft.config.ensemble.listen_on_all_ips = setting.strict_bool()?;
             Ok(())
         }
     ),

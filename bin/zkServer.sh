@@ -1,0 +1,216 @@
+#!/usr/bin/env bash
+# Starts, stops and asks after the server, with the commands and the output of ZooKeeper's script.
+#
+# Differences: without conf/zoo.cfg the server runs with its embedded default (127.0.0.1:2181, data
+# in ./data); restart keeps --config; start waits until the port answers and stop until the process
+# is gone; an unknown command ends with 2.
+
+usage="Usage: $0 [--config <conf-dir>] {start|start-foreground|stop|version|restart|status|print-cmd}"
+start_seconds_max=${ZOO_START_SECONDS:-10}
+stop_seconds_max=${ZOO_STOP_SECONDS:-60}
+
+ZOOBINDIR=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
+# shellcheck source=bin/zkEnv.sh
+. "$ZOOBINDIR/zkEnv.sh"
+
+command=${1:-}
+case $command in
+start | start-foreground | stop | version | restart | status | print-cmd) ;;
+*)
+    echo "$usage" >&2
+    exit 2
+    ;;
+esac
+
+# A bare name is a file of the configuration directory, anything with a slash is a path.
+file=${2:-}
+config=${file:-$ZOOCFG}
+[[ $config == */* ]] || config=$ZOOCFGDIR/$config
+if [ -n "$file" ] || [ -e "$config" ]; then
+    server_args=("$config")
+    echo "Using config: $config" >&2
+else
+    server_args=()
+    echo "Using config: none ($config is not there), the embedded default: 127.0.0.1:2181, data in $PWD/data" >&2
+fi
+
+# The last value of a key, by the separators of a properties file.
+setting() {
+    if [ ${#server_args[@]} = 0 ] || [ ! -r "$config" ]; then
+        return
+    fi
+    sed -nE "s/^[[:space:]]*$1([[:space:]]*[=:][[:space:]]*|[[:space:]]+)([^[:space:]=:].*)$/\2/p" "$config" |
+        tail -n 1 | tr -d '\r' | sed -E 's/[[:space:]]+$//'
+}
+
+data_dir=$(setting dataDir)
+[ ${#server_args[@]} -gt 0 ] || data_dir=data
+if [ -z "${ZOOPIDFILE:-}" ] && [ -n "$data_dir" ]; then
+    ZOOPIDFILE=$data_dir/zookeeper_server.pid
+fi
+out_file=$ZOO_LOG_DIR/zookeeper-${USER:-$(id -un)}-server-${HOSTNAME:-$(hostname)}.out
+
+# Only processes of ours: the number in an old file may belong to anybody by now.
+is_running() {
+    kill -0 "$1" 2>/dev/null || return 1
+    local name
+    name=$(cat "/proc/$1/comm" 2>/dev/null) || return 0
+    [ "$name" = "$(basename "${MEERKAT_BIN:-zk-server}" | cut -c1-15)" ]
+}
+
+find_server() {
+    server=$("$ZOOBINDIR/../.build/server") || exit 1
+}
+
+# Where to ask: the plain client port, from the file or from this server's own line.
+find_client_port() {
+    client_address=$(setting clientPortAddress)
+    client_port=$(setting clientPort)
+    if [ ${#server_args[@]} = 0 ]; then
+        client_address=127.0.0.1 client_port=2181
+    fi
+    if ! [[ $client_port =~ ^[0-9]+$ ]]; then
+        local id own dynamic
+        id=$(head -n 1 "$data_dir/myid" 2>/dev/null)
+        if ! [[ $id =~ ^[0-9]+$ ]]; then
+            echo "myid could not be determined, will not able to locate clientPort in the server configs."
+        else
+            own=$(setting "server\.$id")
+            if [[ $own != *\;* ]]; then
+                echo "Client port not found in static config file. Looking in dynamic config file."
+                dynamic=$(setting dynamicConfigFile)
+                own=$(config=$dynamic setting "server\.$id")
+            fi
+            if [[ $own == *\;* ]]; then
+                own=${own#*;}
+                client_port=${own##*:}
+                if [[ $own == *:* ]]; then
+                    client_address=${own%:*}
+                fi
+            fi
+        fi
+    fi
+    client_address=${client_address#[}
+    client_address=${client_address%]}
+    case $client_address in
+    '' | 0.0.0.0 | ::) client_address=localhost ;;
+    esac
+    [[ $client_port =~ ^[0-9]+$ ]] && [ "$client_port" != 0 ]
+}
+
+ask_srvr() {
+    # shellcheck disable=SC2016 # the inner shell expands them
+    timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1" && printf srvr >&3 && cat <&3' \
+        "$client_address" "$client_port" 2>/dev/null
+}
+
+start() {
+    local pid
+    if [ -z "${ZOOPIDFILE:-}" ]; then
+        echo "dataDir is not set in $config, and neither is ZOOPIDFILE" >&2
+        exit 1
+    fi
+    find_server
+    echo -n "Starting zookeeper ... "
+    pid=$(cat "$ZOOPIDFILE" 2>/dev/null)
+    if [ -n "$pid" ] && is_running "$pid"; then
+        echo "already running as process $pid."
+        exit 1
+    fi
+    if ! mkdir -p "$ZOO_LOG_DIR" "$(dirname "$ZOOPIDFILE")" || ! : >"$out_file"; then
+        echo SERVER DID NOT START
+        exit 1
+    fi
+    # An answer tells that ours serves only if nobody else answers there already.
+    local answer_tells=no
+    if find_client_port >/dev/null && ! ask_srvr >/dev/null; then
+        answer_tells=yes
+    fi
+    nohup "$server" "${server_args[@]}" >"$out_file" 2>&1 </dev/null &
+    pid=$!
+    if ! echo -n "$pid" >"$ZOOPIDFILE"; then
+        kill "$pid"
+        echo FAILED TO WRITE PID
+        exit 1
+    fi
+    # A server that has much to load may take longer than this; it is alive then, and that is
+    # all that STARTED has ever promised.
+    local deadline=$((SECONDS + start_seconds_max))
+    while [ "$SECONDS" -lt "$deadline" ]; do
+        if ! kill -0 "$pid" 2>/dev/null; then
+            rm -f "$ZOOPIDFILE"
+            echo FAILED TO START
+            tail -n 5 "$out_file" >&2
+            exit 1
+        fi
+        if [ $answer_tells = yes ] && ask_srvr >/dev/null; then
+            break
+        fi
+        sleep 0.1
+    done
+    echo STARTED
+}
+
+stop() {
+    local pid deadline
+    echo -n "Stopping zookeeper ... "
+    if [ ! -f "${ZOOPIDFILE:-}" ]; then
+        echo "no zookeeper to stop (could not find file ${ZOOPIDFILE:-})"
+        return
+    fi
+    pid=$(cat "$ZOOPIDFILE")
+    if is_running "$pid" && kill "$pid"; then
+        deadline=$((SECONDS + stop_seconds_max))
+        while kill -0 "$pid" 2>/dev/null; do
+            if [ "$SECONDS" -ge "$deadline" ]; then
+                echo "FAILED TO STOP (process $pid still runs after $stop_seconds_max s)"
+                exit 1
+            fi
+            sleep 0.1
+        done
+    fi
+    rm -f "$ZOOPIDFILE"
+    echo STOPPED
+}
+
+case $command in
+start)
+    start
+    ;;
+start-foreground)
+    find_server
+    if [ -n "${ZOO_NOEXEC:-}" ]; then
+        "$server" "${server_args[@]}"
+    else
+        exec "$server" "${server_args[@]}"
+    fi
+    ;;
+stop)
+    stop
+    ;;
+restart)
+    stop
+    start
+    ;;
+status)
+    if ! find_client_port; then
+        echo "Unable to find either secure or unsecure client port in any configs. Terminating."
+        exit 1
+    fi
+    echo "Client port found: $client_port. Client address: $client_address. Client SSL: false."
+    if ! mode=$(ask_srvr | grep '^Mode'); then
+        echo "Error contacting service. It is probably not running."
+        exit 1
+    fi
+    echo "$mode"
+    ;;
+version)
+    echo "Meerkat, version $(sed -nE '/^\[workspace.package\]/,/^$/s/^version = "(.*)"/\1/p' "$ZOOBINDIR/../Cargo.toml")"
+    ;;
+print-cmd)
+    find_server
+    printf '"%s"' "$server"
+    [ ${#server_args[@]} = 0 ] || printf ' "%s"' "${server_args[@]}"
+    printf ' > "%s" 2>&1 < /dev/null\n' "$out_file"
+    ;;
+esac

@@ -1,0 +1,351 @@
+//! One running server, ours or Apache ZooKeeper, on a loopback port with a directory of its own.
+//!
+//! Both read the same zoo.cfg text. The process is stopped by its id when the value is dropped.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, thread};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+/// How long a server may take from its start until it serves.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks at a server that is starting or stopping.
+const POLL: Duration = Duration::from_millis(20);
+/// How long a server may take to go after SIGTERM before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Starts tried, because another process can take the port that was free a moment ago. ZooKeeper
+/// does not say why it ends, so any end at the start counts.
+const PORT_ATTEMPTS: usize = 3;
+
+/// The password of the super user that every server here knows, as an `auth` packet carries it.
+pub const SUPER_AUTH: &[u8] = b"super:meerkat";
+/// `super:` and the base64 SHA-1 of [`SUPER_AUTH`].
+const SUPER_DIGEST: &str = "super:FAinkl9dklNLTgD1KcfghZYczI0=";
+
+/// Which program serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Meerkat,
+    ZooKeeper,
+}
+
+impl Kind {
+    /// # Errors
+    /// When the word is neither `meerkat` nor `zookeeper`.
+    pub fn from_word(word: &str) -> Result<Self> {
+        match word {
+            "meerkat" => Ok(Self::Meerkat),
+            "zookeeper" => Ok(Self::ZooKeeper),
+            _ => bail!("a server is `meerkat` or `zookeeper`, not `{word}`"),
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Meerkat => "meerkat",
+            Self::ZooKeeper => "zookeeper",
+        })
+    }
+}
+
+/// Keys and values of zoo.cfg. Starts with what all tests want; [`Settings::set`] changes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    keys: BTreeMap<String, String>,
+    /// Java system properties without a place in zoo.cfg, passed as `-D` words.
+    properties: BTreeMap<String, String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let keys = [
+            ("tickTime", "2000"),
+            ("maxClientCnxns", "0"),
+            ("admin.enableServer", "false"),
+            ("4lw.commands.whitelist", "*"),
+            ("extendedTypesEnabled", "true"),
+            ("DigestAuthenticationProvider.superDigest", SUPER_DIGEST),
+            // Only ZooKeeper goes faster by it; nothing here survives a crash on purpose.
+            ("forceSync", "no"),
+        ];
+        Self {
+            keys: keys
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            // Reaping at its own pace would make zxids differ from run to run.
+            properties: [(
+                "znode.container.checkIntervalMs".to_owned(),
+                "86400000".to_owned(),
+            )]
+            .into(),
+        }
+    }
+}
+
+impl Settings {
+    /// Sets `KEY=VALUE`. A key that begins with `-D` is a Java system property.
+    ///
+    /// # Errors
+    /// When there is no `=`.
+    pub fn set(&mut self, assignment: &str) -> Result<()> {
+        let (key, value) = assignment.split_once('=').context("expected KEY=VALUE")?;
+        match key.strip_prefix("-D") {
+            Some(name) => self.properties.insert(name.to_owned(), value.to_owned()),
+            None => self.keys.insert(key.to_owned(), value.to_owned()),
+        };
+        Ok(())
+    }
+
+    fn text(&self, data_dir: &Path, port: u16) -> String {
+        let mut text = format!(
+            "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n",
+            data_dir.display()
+        );
+        for (key, value) in &self.keys {
+            text.push_str(&format!("{key}={value}\n"));
+        }
+        text
+    }
+
+    fn flags(&self) -> Vec<String> {
+        self.properties
+            .iter()
+            .map(|(name, value)| format!("-D{name}={value}"))
+            .collect()
+    }
+}
+
+/// A server that answers.
+#[derive(Debug)]
+pub struct Server {
+    kind: Kind,
+    addr: SocketAddr,
+    child: Child,
+    guard: Child,
+    dir: TempDir,
+    started: SystemTime,
+}
+
+impl Server {
+    /// Starts a server and waits until it serves.
+    ///
+    /// # Errors
+    /// When it cannot be built, started, or does not answer in time; the message holds its log.
+    pub fn start(kind: Kind, settings: &Settings) -> Result<Self> {
+        let mut last = None;
+        for _ in 0..PORT_ATTEMPTS {
+            match Self::start_once(kind, settings) {
+                Ok(server) => return Ok(server),
+                Err(error) if format!("{error:#}").contains("at its start") => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.context("no port")?)
+    }
+
+    fn start_once(kind: Kind, settings: &Settings) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("meerkat-compat-")
+            .tempdir()?;
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
+        let config = dir.path().join("zoo.cfg");
+        fs::write(&config, settings.text(&dir.path().join("data"), port))?;
+        let log = File::create(dir.path().join("log"))?;
+        let mut command = match kind {
+            Kind::ZooKeeper => zookeeper_command(settings)?,
+            Kind::Meerkat => meerkat_command(settings)?,
+        };
+        command
+            .arg(&config)
+            .current_dir(dir.path())
+            .stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        let started = SystemTime::now();
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {command:?}"))?;
+        let guard = guard(child.id())?;
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut server = Self {
+            kind,
+            addr,
+            child,
+            guard,
+            dir,
+            started,
+        };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!(
+                    "{} ended with {status} at its start:\n{}",
+                    self.kind,
+                    self.log()
+                );
+            }
+            // ZooKeeper says `imok` before it serves, and `srvr` names its mode only then.
+            if self
+                .word("srvr")
+                .is_ok_and(|answer| answer.contains("Mode: "))
+            {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} does not answer:\n{}",
+                self.kind,
+                self.log()
+            );
+            thread::sleep(POLL);
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The process id, for tests that kill or measure it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// When the process was started: no znode can be older.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// What the server has printed so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// False once the process has ended by itself.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The answer to a four-letter word.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or does not end its answer.
+    pub fn word(&self, word: &str) -> Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.addr, Duration::from_secs(2))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(word.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The guard sends SIGTERM when its input ends.
+        drop(self.guard.stdin.take());
+        let asked = self.guard.wait().is_ok_and(|status| status.success());
+        let deadline = Instant::now() + STOP_LIMIT;
+        while asked && Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(POLL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A shell that stops the server when our end of its input is closed: by us, or by the system
+/// because we are gone, however that came.
+fn guard(pid: u32) -> Result<Child> {
+    let mut guard = Command::new("sh");
+    guard.args([
+        "-c",
+        "read -r _; kill -TERM \"$1\"",
+        "guard",
+        &pid.to_string(),
+    ]);
+    guard
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    guard.spawn().context("starting a shell")
+}
+
+fn zookeeper_command(settings: &Settings) -> Result<Command> {
+    static CLASS_PATH: OnceLock<Result<String, String>> = OnceLock::new();
+    let class_path = CLASS_PATH
+        .get_or_init(|| zookeeper_class_path().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)?;
+    let mut command = Command::new("java");
+    command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    command.args(settings.flags()).args(["-cp", &class_path]);
+    command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain");
+    Ok(command)
+}
+
+fn zookeeper_class_path() -> Result<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("zookeeper/classpath");
+    let output = Command::new(&script).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "{} failed", script.display());
+    let file = String::from_utf8(output.stdout)?;
+    Ok(fs::read_to_string(file.trim())?.trim().to_owned())
+}
+
+fn meerkat_command(settings: &Settings) -> Result<Command> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let binary = BINARY
+        .get_or_init(|| meerkat_binary().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)?;
+    let mut command = Command::new(binary);
+    command.env("SERVER_JVMFLAGS", settings.flags().join(" "));
+    Ok(command)
+}
+
+/// `MEERKAT_BIN`, or what `cargo build` makes of this workspace.
+fn meerkat_binary() -> Result<PathBuf> {
+    if let Some(binary) = env::var_os("MEERKAT_BIN") {
+        return Ok(binary.into());
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("no workspace")?;
+    let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.current_dir(workspace).stderr(Stdio::inherit());
+    build.args(["build", "-p", "meerkat", "--bin", "zk-server"]);
+    build.arg("--message-format=json-render-diagnostics");
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    let output = build.output()?;
+    ensure!(output.status.success(), "{build:?} failed");
+    let executable = String::from_utf8(output.stdout)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .next_back();
+    executable.context("cargo named no executable")
+}
