@@ -27,8 +27,9 @@ use super::types::{
 use crate::storage::StorageError;
 use crate::storage::log::{Log, Opened, Step, meta};
 
-/// Bytes of flushed entries that stay in memory; older ones are read from the log again.
-const TAIL_BYTES_MAX: usize = 32 << 20;
+/// Bytes of flushed entries that stay in memory; older ones are read from the log again. What is
+/// applied here is far younger.
+const TAIL_BYTES_MAX: usize = 4 << 20;
 
 /// Pieces that one batch may consist of.
 const BATCH_LEN_MAX: usize = 4096;

@@ -31,10 +31,10 @@ const FORMAT_KEY: &str = "format";
 const FIRST_KEY: &str = "first";
 /// Write-ahead logs of the database, in bytes, before it makes room by flushing a family.
 const WAL_BYTES_MAX: u64 = 256 << 20;
-/// Memory for records that are not yet in a table file.
-const WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// Memory for records that are not yet in a table file, twice while one is written out.
+const WRITE_BUFFER_BYTES: usize = 8 << 20;
 /// Reads come from memory but for catch-up after a restart.
-const BLOCK_CACHE_BYTES: usize = 8 << 20;
+const BLOCK_CACHE_BYTES: usize = 2 << 20;
 
 pub struct RocksLog {
     path: PathBuf,
