@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Instant;
 
@@ -104,6 +104,7 @@ fn run_threads(run: &Arc<Run>) -> Result<(Tally, Schedule, CpuTimes), LoadError>
         // A thread that cannot connect says why; the others then meet a closed gate.
         connected.recv().map_err(|_| LoadError::Panicked)??;
     }
+    drop(connected);
     let schedule = Schedule::begin(&run.options);
     start.send_replace(Some(schedule));
     // This thread has nothing else to do, so its clock is right even when theirs are late.
@@ -149,19 +150,16 @@ fn thread_main(run: &Arc<Run>, lanes: Range<u32>, gate: Gate) -> Result<Tally, L
         .and_then(|runtime| {
             LocalSet::new().block_on(&runtime, Box::pin(run_lanes(run, lanes, gate)))
         });
-    if let Err(error) = done {
-        // The receiver is gone when all were connected; then the error comes back by `join`.
-        return match ready.try_send(Err(error)) {
-            Ok(()) => Err(LoadError::Abandoned),
-            Err(unsent) => match unsent {
-                std::sync::mpsc::TrySendError::Full(error)
-                | std::sync::mpsc::TrySendError::Disconnected(error) => {
-                    error.and(Err(LoadError::Abandoned))
-                }
-            },
-        };
+    let Err(error) = done else {
+        return done;
+    };
+    match ready.try_send(Err(error)) {
+        Ok(()) => Err(LoadError::Abandoned),
+        // Nobody listens once all were connected; then the error comes back by `join`.
+        Err(TrySendError::Full(error) | TrySendError::Disconnected(error)) => {
+            error.and(Err(LoadError::Abandoned))
+        }
     }
-    done
 }
 
 async fn run_lanes(run: &Arc<Run>, lanes: Range<u32>, gate: Gate) -> Result<Tally, LoadError> {
