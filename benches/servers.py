@@ -151,7 +151,8 @@ class Server:
 
 def load(binaries, server, arguments):
     """Runs zk-load and returns its report. A mistake of the server ends the whole run."""
-    command = [binaries / "zk-load", *map(str, arguments), "--server", server.address]
+    command = [binaries / "zk-load", *map(str, arguments), "--server", server.address,
+               "--server-pid", str(server.process.pid)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         words = " ".join(map(str, command[1:]))
@@ -168,6 +169,29 @@ def machine():
     memory_kib = int(open("/proc/meminfo").readline().split()[1])
     return (f"{os.cpu_count()} x {cpu}, {memory_kib / 2**20:.0f} GiB, "
             f"{kernel.sysname} {kernel.release}")
+
+
+class ProcessorUse:
+    """What processes that are not ours have used: the noise of a measurement.
+
+    Ours are this process and its children that have ended, so ask when all servers are stopped.
+    """
+
+    def __init__(self):
+        self.begun = self.read()
+
+    @staticmethod
+    def read():
+        # user nice system idle iowait irq softirq steal, in hundredths of a second
+        ticks = [int(word) for word in open("/proc/stat").readline().split()[1:9]]
+        busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+        own = os.times()
+        return time.monotonic(), busy, sum(own[:4])
+
+    def of_others(self):
+        """The share of all processors, from 0 to 1."""
+        seconds, busy, own = (now - then for now, then in zip(self.read(), self.begun))
+        return max(0.0, busy - own) / (seconds * os.cpu_count())
 
 
 def fsyncs_per_second(directory=None, seconds=1.0):

@@ -5,14 +5,16 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
+use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use tokio::runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 
+use super::cpu::CpuTimes;
 use super::fan_out::FanOut;
 use super::lock::LockHolder;
 use super::schedule::Schedule;
@@ -28,6 +30,8 @@ const CONNECTING_MAX: usize = 16;
 pub(super) struct Run {
     pub(super) options: Options,
     pub(super) data: Vec<u8>,
+    /// Paths that get, set and mixed choose from; empty for other workloads.
+    pub(super) keys: Vec<String>,
     pub(super) lock_holder: LockHolder,
     pub(super) fan_out: FanOut,
 }
@@ -68,16 +72,17 @@ pub fn run(options: &Options) -> Result<Report, LoadError> {
     let run = Arc::new(Run {
         options: options.clone(),
         data: options.data(),
+        keys: options.key_paths(),
         lock_holder: LockHolder::default(),
         fan_out: FanOut::new(options.connections),
     });
-    let (tally, schedule) = run_threads(&run)?;
+    let (tally, schedule, cpu) = run_threads(&run)?;
     aside.block_on(set_up::clean_up(options))?;
     let measured = schedule.measured(tally.last.unwrap_or(schedule.measure_from));
-    Ok(Report::new(options, tally, measured))
+    Ok(Report::new(options, tally, measured, cpu))
 }
 
-fn run_threads(run: &Arc<Run>) -> Result<(Tally, Schedule), LoadError> {
+fn run_threads(run: &Arc<Run>) -> Result<(Tally, Schedule, CpuTimes), LoadError> {
     let ranges = split(run.options.connections, run.options.threads);
     let (ready, connected) = sync_channel(ranges.len() * 2);
     let (start, started) = watch::channel(None);
@@ -99,14 +104,29 @@ fn run_threads(run: &Arc<Run>) -> Result<(Tally, Schedule), LoadError> {
         // A thread that cannot connect says why; the others then meet a closed gate.
         connected.recv().map_err(|_| LoadError::Panicked)??;
     }
+    drop(connected);
     let schedule = Schedule::begin(&run.options);
     start.send_replace(Some(schedule));
+    // This thread has nothing else to do, so its clock is right even when theirs are late.
+    thread::sleep(
+        schedule
+            .measure_from
+            .saturating_duration_since(Instant::now()),
+    );
+    let begun = CpuTimes::now(run.options.server_pid)?;
+    if let Some(until) = schedule.until() {
+        thread::sleep(until.saturating_duration_since(Instant::now()));
+    }
+    let timed = schedule
+        .until()
+        .map(|_| CpuTimes::now(run.options.server_pid));
     let mut total = Tally::default();
     for thread in threads {
         let tally = thread.join().map_err(|_| LoadError::Panicked)??;
         total.add(&tally);
     }
-    Ok((total, schedule))
+    let ended = timed.unwrap_or_else(|| CpuTimes::now(run.options.server_pid))?;
+    Ok((total, schedule, ended.since(begun)))
 }
 
 /// Spreads lanes over at most `threads` ranges, none of them empty.
@@ -130,19 +150,16 @@ fn thread_main(run: &Arc<Run>, lanes: Range<u32>, gate: Gate) -> Result<Tally, L
         .and_then(|runtime| {
             LocalSet::new().block_on(&runtime, Box::pin(run_lanes(run, lanes, gate)))
         });
-    if let Err(error) = done {
-        // The receiver is gone when all were connected; then the error comes back by `join`.
-        return match ready.try_send(Err(error)) {
-            Ok(()) => Err(LoadError::Abandoned),
-            Err(unsent) => match unsent {
-                std::sync::mpsc::TrySendError::Full(error)
-                | std::sync::mpsc::TrySendError::Disconnected(error) => {
-                    error.and(Err(LoadError::Abandoned))
-                }
-            },
-        };
+    let Err(error) = done else {
+        return done;
+    };
+    match ready.try_send(Err(error)) {
+        Ok(()) => Err(LoadError::Abandoned),
+        // Nobody listens once all were connected; then the error comes back by `join`.
+        Err(TrySendError::Full(error) | TrySendError::Disconnected(error)) => {
+            error.and(Err(LoadError::Abandoned))
+        }
     }
-    done
 }
 
 async fn run_lanes(run: &Arc<Run>, lanes: Range<u32>, gate: Gate) -> Result<Tally, LoadError> {

@@ -11,8 +11,10 @@
 //!
 //! * `crew` starts the threads and lets them go at one moment
 //! * `pipelined` is create, set, get, mixed and fill; `lock`, `fan_out` and `sessions` are the rest
+//! * `cpu` tells what both sides cost
 //! * `tally` holds latencies and mistakes, `schedule` says when to measure and when to stop
 
+mod cpu;
 mod crew;
 mod fan_out;
 mod lock;
@@ -28,7 +30,7 @@ mod tests;
 
 pub use crew::run;
 pub use options::{Options, Workload};
-pub use report::{LatencyMicros, Report};
+pub use report::{CpuMicros, LatencyMicros, Report};
 
 use crate::client::ClientError;
 
@@ -43,6 +45,8 @@ pub enum LoadError {
     CleanUp(ClientError),
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    #[error("processor time of process {pid}: {source}")]
+    CpuTime { pid: u32, source: std::io::Error },
     #[error("a thread has panicked")]
     Panicked,
     /// Another thread could not connect; its error is the one that is reported.

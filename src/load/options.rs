@@ -73,6 +73,9 @@ pub struct Options {
     /// Leave the znodes behind; fill always does.
     #[arg(long)]
     pub keep: bool,
+    /// Process id of the server on this machine, to tell what an operation costs it.
+    #[arg(long)]
+    pub server_pid: Option<u32>,
     /// Session timeout to ask for, in milliseconds.
     #[arg(long, default_value_t = 30_000)]
     pub session_timeout_ms: u32,
@@ -108,6 +111,16 @@ impl Options {
 
     pub(super) fn key_path(&self, key: u32) -> String {
         format!("{}/k{key:07}", self.root)
+    }
+
+    /// Paths that the workload chooses from.
+    pub(super) fn key_paths(&self) -> Vec<String> {
+        match self.workload {
+            Workload::Set | Workload::Get | Workload::Mixed => {
+                (0..self.keys).map(|key| self.key_path(key)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Parent of what `create` makes on a connection.

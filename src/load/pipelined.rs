@@ -62,8 +62,6 @@ struct Lane<'a> {
     wire: Wire,
     in_flight: VecDeque<InFlight>,
     depth: usize,
-    /// Paths that get and set choose from.
-    keys: Vec<String>,
     /// ACL and flags of a create, encoded.
     create_end: BytesMut,
     path: String,
@@ -78,12 +76,6 @@ struct Lane<'a> {
 impl<'a> Lane<'a> {
     fn new(run: &'a Run, lane: u32, wire: Wire) -> Self {
         let options = &run.options;
-        let keys = match options.workload {
-            Workload::Set | Workload::Get | Workload::Mixed => {
-                (0..options.keys).map(|key| options.key_path(key)).collect()
-            }
-            _ => Vec::new(),
-        };
         let mut create_end = BytesMut::new();
         Some(vec![open_acl()]).encode(&mut create_end);
         create_mode::PERSISTENT.encode(&mut create_end);
@@ -94,7 +86,6 @@ impl<'a> Lane<'a> {
             wire,
             in_flight: VecDeque::with_capacity(depth),
             depth,
-            keys,
             create_end,
             path: String::new(),
             random: next_random(0x2545_f491_4f6c_dd1d ^ (u64::from(lane) + 1)),
@@ -166,12 +157,12 @@ impl<'a> Lane<'a> {
     /// The key that the current random number stands for.
     fn key(&self) -> usize {
         let low = usize::try_from(self.random & 0xffff_ffff).unwrap_or(0);
-        low % self.keys.len()
+        low % self.run.keys.len()
     }
 
     fn ask_get(&mut self) -> i32 {
         let request = GetDataRequest {
-            path: text(&self.keys[self.key()]),
+            path: text(&self.run.keys[self.key()]),
             watch: false,
         };
         self.wire.push(OpCode::GET_DATA, &request)
@@ -179,7 +170,7 @@ impl<'a> Lane<'a> {
 
     fn ask_set(&mut self) -> i32 {
         let request = SetDataRequest {
-            path: text(&self.keys[self.key()]),
+            path: text(&self.run.keys[self.key()]),
             data: Some(&self.run.data),
             version: -1,
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::cpu::CpuTimes;
 use super::tally::Tally;
 use super::{Options, Workload};
 
@@ -25,10 +26,32 @@ pub struct Report {
     /// Operations per second.
     pub rate: f64,
     pub latency_us: LatencyMicros,
+    pub cpu_us: CpuMicros,
     /// Mistakes of the server in the whole run, warm-up included.
     pub errors: u64,
     pub error_kinds: BTreeMap<&'static str, u64>,
     pub error_examples: Vec<String>,
+}
+
+/// Processor time per measured operation, in microseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct CpuMicros {
+    /// `None` when the server's process id was not given.
+    pub server: Option<f64>,
+    pub load: f64,
+}
+
+impl CpuMicros {
+    fn of(times: CpuTimes, operations: u64) -> Self {
+        let each = |us: u64| match operations {
+            0 => 0.0,
+            _ => (to_f64(us) * 100.0 / to_f64(operations)).round() / 100.0,
+        };
+        Self {
+            server: times.server_us.map(each),
+            load: each(times.load_us),
+        }
+    }
 }
 
 /// Latencies in microseconds.
@@ -55,7 +78,7 @@ impl LatencyMicros {
 }
 
 impl Report {
-    pub(super) fn new(options: &Options, tally: Tally, measured: Duration) -> Self {
+    pub(super) fn new(options: &Options, tally: Tally, measured: Duration, cpu: CpuTimes) -> Self {
         let operations = tally.latencies.len();
         let seconds = measured.as_secs_f64();
         let rate = if seconds > 0.0 {
@@ -75,6 +98,7 @@ impl Report {
             operations,
             rate: tenths(rate),
             latency_us: LatencyMicros::of(&tally.latencies),
+            cpu_us: CpuMicros::of(cpu, operations),
             errors: tally.mistake_count(),
             error_kinds: kinds
                 .map(|(mistake, count)| (mistake.name(), *count))

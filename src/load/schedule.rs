@@ -37,6 +37,11 @@ impl Schedule {
         }
     }
 
+    /// When measuring ends, unless a count ends it.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
     /// Whether new requests may be sent.
     pub(super) fn is_open(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| now < until)
