@@ -23,7 +23,7 @@ pub mod client;
 pub mod load;
 
 /// What `srvr`, `stat` and `mntr` call our version: the ZooKeeper release whose protocol and
-/// output we follow, then our own. Scripts parse the number in front.
+/// output we follow, then our own, then the day of its release. Scripts parse the number in front.
 pub const VERSION_LINE: &str = concat!(
     "3.9.5-meerkat-",
     env!("CARGO_PKG_VERSION"),

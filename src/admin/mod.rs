@@ -1,4 +1,6 @@
-//! What operators ask: four-letter words and metrics. Looks, never changes.
+//! What operators ask: four-letter words and metrics. Looks, and changes statistics at most.
 
+mod date;
+mod facts;
 pub mod metrics;
 pub mod words;

@@ -1,13 +1,22 @@
 //! Four-letter words: the first four bytes of a connection, answered in text.
 //!
-//! Upstream: `FourLetterCommands.java` and its neighbours.
+//! Formats are upstream's (`FourLetterCommands.java` and the classes beside it). What a native
+//! process has no counterpart for prints as `<NA>`.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use jute::OpCode;
+
+use super::date::java_date;
+use super::facts::{self, average_ms, whole_ms};
 use crate::config::Config;
 use crate::ensemble::Ensemble;
-use crate::pipeline::Core;
+use crate::pipeline::{Conn, Core, wall_clock_ms};
+use crate::types::{ConnId, SessionId};
 
 /// What the words may look at.
 #[derive(Clone, Copy)]
@@ -23,9 +32,13 @@ const KNOWN: [&str; 18] = [
     "wchc", "wchp", "wchs", "mntr", "isro", "hash",
 ];
 
-/// The answer to a word, or `None` when the bytes are no word but the length of a frame.
+/// Upstream's default trace mask, which nothing here reads.
+const TRACE_MASK: &str = "306";
+
+/// The answer to a word asked by `asking`, or `None` when the bytes are no word but the length of
+/// a frame.
 #[must_use]
-pub fn answer(sources: Sources<'_>, word: [u8; 4]) -> Option<String> {
+pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<String> {
     let word = str::from_utf8(&word)
         .ok()
         .filter(|word| KNOWN.contains(word))?;
@@ -37,30 +50,383 @@ pub fn answer(sources: Sources<'_>, word: [u8; 4]) -> Option<String> {
     Some(match word {
         "ruok" => "imok".to_owned(),
         "isro" => "rw".to_owned(),
-        "srvr" => srvr(sources),
-        _ => format!("{word} is not supported yet.\n"),
+        "gtmk" | "stmk" => TRACE_MASK.to_owned(),
+        "srvr" => srvr(sources, None),
+        "stat" => srvr(sources, Some(asking)),
+        "cons" => cons(sources.core, asking),
+        "crst" => {
+            for conn in sources.core.connections() {
+                conn.reset_stats();
+            }
+            "Connection stats reset.\n".to_owned()
+        }
+        "srst" => {
+            sources.core.counters.reset();
+            "Server stats reset.\n".to_owned()
+        }
+        "conf" => conf(sources.config),
+        "dirs" => format!(
+            "datadir_size: {}\nlogdir_size: {}\n",
+            dir_bytes(&sources.config.data_dir),
+            dir_bytes(&sources.config.data_log_dir)
+        ),
+        "envi" => envi(),
+        "dump" => dump(sources),
+        "wchs" => wchs(sources.core),
+        "wchc" => wchc(sources.core),
+        "wchp" => wchp(sources.core),
+        "mntr" => mntr(sources),
+        "hash" => sources
+            .core
+            .look(|state| format!("{:x}: {}\n", state.zxid().0, state.tree.digest())),
+        _ => return None,
     })
 }
 
-fn srvr(sources: Sources<'_>) -> String {
+/// `srvr`, and `stat`, which lists the clients as well.
+fn srvr(sources: Sources<'_>, clients_for: Option<ConnId>) -> String {
     let core = sources.core;
     let latency = core.counters.latency.summary();
-    let (zxid, nodes) = core.look(|state| (state.zxid(), state.tree.node_count()));
-    let average = if latency.count == 0 {
-        0.0
-    } else {
-        latency.sum_us as f64 / 1000.0 / latency.count as f64
-    };
-    let loaded = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    format!(
-        "Zookeeper version: {}\nLatency min/avg/max: {}/{:.1}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {zxid}\nMode: standalone\nNode count: {nodes}\n",
-        crate::VERSION_LINE,
-        latency.min_us / 1000,
-        average,
-        latency.max_us / 1000,
-        loaded(&core.counters.packets_received),
-        loaded(&core.counters.packets_sent),
+    let mut text = format!("Zookeeper version: {}\n", crate::VERSION_LINE);
+    if let Some(asking) = clients_for {
+        text.push_str("Clients:\n");
+        for conn in core.connections() {
+            let _ = writeln!(text, "{})", connection_line(&conn, asking));
+        }
+        text.push('\n');
+    }
+    let zxid = core.look(crate::state::State::zxid);
+    let _ = write!(
+        text,
+        "Latency min/avg/max: {}/{}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {zxid}\nMode: standalone\nNode count: {}\n",
+        whole_ms(latency.min_us),
+        facts::Value::Double(average_ms(latency)),
+        whole_ms(latency.max_us),
+        core.counters.packets_received.load(Ordering::Relaxed),
+        core.counters.packets_sent.load(Ordering::Relaxed),
         core.connection_count(),
-        loaded(&core.counters.outstanding),
+        core.counters.outstanding.load(Ordering::Relaxed),
+        facts::node_count(core),
+    );
+    text
+}
+
+/// The common part of a client's line, without its closing parenthesis. The number in brackets is
+/// the mask of what the socket waits for upstream: nothing while it asks this, else to read.
+fn connection_line(conn: &Conn, asking: ConnId) -> String {
+    let stats = conn.stats();
+    format!(
+        " /{}[{}](queued={},recved={},sent={}",
+        conn.peer,
+        u8::from(conn.id != asking),
+        conn.in_flight(),
+        stats.received,
+        stats.sent
     )
+}
+
+fn cons(core: &Core, asking: ConnId) -> String {
+    let mut text = String::new();
+    for conn in core.connections() {
+        text.push_str(&connection_line(&conn, asking));
+        let (session, stats) = (conn.session(), conn.stats());
+        if session != SessionId(0) {
+            let timeout_ms = conn.lease().map_or(0, |lease| lease.timeout_ms());
+            let op = stats.last_op.map_or("NA", short_name);
+            let _ = write!(
+                text,
+                ",sid={session},lop={op},est={},to={timeout_ms}",
+                conn.established_ms
+            );
+            if stats.last_xid >= 0 {
+                let _ = write!(text, ",lcxid=0x{:x}", stats.last_xid);
+            }
+            let since_start = stats
+                .last_response_ms
+                .saturating_sub(core.started_ms)
+                .max(0);
+            let average = stats
+                .sum_latency_us
+                .checked_div(stats.answered)
+                .unwrap_or(0);
+            let _ = write!(
+                text,
+                ",lzxid=0x{:x},lresp={since_start},llat={},minlat={},avglat={},maxlat={}",
+                stats.last_zxid,
+                whole_ms(stats.last_latency_us),
+                whole_ms(stats.min_latency_us),
+                whole_ms(average),
+                whole_ms(stats.max_latency_us)
+            );
+        }
+        text.push_str(")\n");
+    }
+    text.push('\n');
+    text
+}
+
+/// Upstream's four letters for an operation (`Request.op2String`, shortened).
+fn short_name(op: OpCode) -> &'static str {
+    match op {
+        OpCode::PING => "PING",
+        OpCode::CREATE_SESSION => "SESS",
+        OpCode::MULTI => "MULT",
+        OpCode::MULTI_READ => "MLTR",
+        OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_TTL | OpCode::CREATE_CONTAINER => "CREA",
+        OpCode::DELETE | OpCode::DELETE_CONTAINER => "DELE",
+        OpCode::SET_DATA => "SETD",
+        OpCode::RECONFIG => "RECO",
+        OpCode::SET_ACL => "SETA",
+        OpCode::CLOSE_SESSION => "CLOS",
+        OpCode::SYNC => "SYNC",
+        OpCode::CHECK => "CHEC",
+        OpCode::EXISTS => "EXIS",
+        OpCode::GET_DATA => "GETD",
+        OpCode::SET_WATCHES => "SETW",
+        OpCode::SET_WATCHES2 => "STW2",
+        OpCode::ADD_WATCH => "ADDW",
+        OpCode::GET_ACL => "GETA",
+        OpCode::GET_CHILDREN | OpCode::GET_CHILDREN2 => "GETC",
+        OpCode::GET_ALL_CHILDREN_NUMBER => "GETACN",
+        OpCode::CHECK_WATCHES => "CHKW",
+        OpCode::REMOVE_WATCHES => "REMW",
+        OpCode::WHO_AM_I => "HOMI",
+        OpCode::GET_EPHEMERALS => "GETE",
+        _ => "NA",
+    }
+}
+
+fn conf(config: &Config) -> String {
+    let port = config
+        .client_listen
+        .as_ref()
+        .map_or(-1, |listen| i32::from(listen.port));
+    let backlog = config.client_listen_backlog.map_or(-1, i64::from);
+    format!(
+        "clientPort={port}\nsecureClientPort=-1\ndataDir={}\ndataDirSize={}\ndataLogDir={}\ndataLogSize={}\ntickTime={}\nmaxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nclientPortListenBacklog={backlog}\nserverId={}\n",
+        config.data_dir.display(),
+        dir_bytes(&config.data_dir),
+        config.data_log_dir.display(),
+        dir_bytes(&config.data_log_dir),
+        config.tick_time_ms,
+        config.max_client_cnxns,
+        config.min_session_timeout_ms,
+        config.max_session_timeout_ms,
+        config.my_id.unwrap_or(0),
+    )
+}
+
+/// Bytes of the files below a directory; what cannot be read counts as nothing.
+fn dir_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => dir_bytes(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+fn envi() -> String {
+    let from_env = |name: &str| std::env::var(name).unwrap_or_else(|_| "<NA>".to_owned());
+    let first_line = |file: &str| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().next().unwrap_or("<NA>").to_owned()
+    };
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let megabytes = |key: &str| {
+        let kib = memory
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
+        kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
+    };
+    let here = std::env::current_dir().unwrap_or_default();
+    let mut text = "Environment:\n".to_owned();
+    for (key, value) in [
+        ("zookeeper.version", crate::VERSION_LINE.to_owned()),
+        ("host.name", first_line("/proc/sys/kernel/hostname")),
+        ("java.version", "<NA>".to_owned()),
+        ("java.vendor", "<NA>".to_owned()),
+        ("java.home", "<NA>".to_owned()),
+        ("java.class.path", "<NA>".to_owned()),
+        ("java.library.path", "<NA>".to_owned()),
+        ("java.io.tmpdir", std::env::temp_dir().display().to_string()),
+        ("java.compiler", "<NA>".to_owned()),
+        ("os.name", "Linux".to_owned()),
+        (
+            "os.arch",
+            if cfg!(target_arch = "x86_64") {
+                "amd64"
+            } else {
+                "aarch64"
+            }
+            .to_owned(),
+        ),
+        ("os.version", first_line("/proc/sys/kernel/osrelease")),
+        ("user.name", from_env("USER")),
+        ("user.home", from_env("HOME")),
+        ("user.dir", here.display().to_string()),
+        ("os.memory.free", format!("{}MB", megabytes("MemFree:"))),
+        ("os.memory.max", format!("{}MB", megabytes("MemTotal:"))),
+        ("os.memory.total", format!("{}MB", megabytes("MemTotal:"))),
+    ] {
+        let _ = writeln!(text, "{key}={value}");
+    }
+    text
+}
+
+fn dump(sources: Sources<'_>) -> String {
+    let core = sources.core;
+    let to_wall = wall_clock_ms() - core.lease_now_ms();
+    let mut text = "SessionTracker dump:\n".to_owned();
+    let buckets: Vec<(i64, Vec<SessionId>)> = core.look_at_tracker(|tracker| {
+        tracker
+            .buckets()
+            .map(|(end_ms, ids)| (end_ms, ids.iter().copied().collect()))
+            .collect()
+    });
+    let sessions: usize = buckets.iter().map(|(_, ids)| ids.len()).sum();
+    let _ = writeln!(text, "Session Sets ({})/({sessions}):", buckets.len());
+    for (end_ms, ids) in &buckets {
+        let _ = writeln!(
+            text,
+            "{} expire at {}:",
+            ids.len(),
+            java_date(end_ms + to_wall)
+        );
+        for id in ids {
+            let _ = writeln!(text, "\t{id}");
+        }
+    }
+    text.push_str("ephemeral nodes dump:\n");
+    core.look(|state| {
+        let owners: Vec<_> = state.tree.ephemeral_owners().collect();
+        let _ = writeln!(text, "Sessions with Ephemerals ({}):", owners.len());
+        for (session, ids) in owners {
+            let _ = writeln!(text, "{session}:");
+            for id in ids {
+                let _ = writeln!(text, "\t{}", state.tree.path_of(*id));
+            }
+        }
+    });
+    text.push_str("Connections dump:\n");
+    let mut by_expiry: BTreeMap<i64, Vec<Arc<Conn>>> = BTreeMap::new();
+    let tick_ms = core.settings.tick_ms;
+    for conn in core.connections() {
+        let patience_ms = i64::from(sources.config.sessionless_cnxn_timeout_ms);
+        let ends_ms = conn
+            .lease()
+            .map_or(conn.established_ms + patience_ms, |lease| {
+                lease.expires_ms() + to_wall
+            });
+        let bucket = (ends_ms.div_euclid(tick_ms) + 1) * tick_ms;
+        by_expiry.entry(bucket).or_default().push(conn);
+    }
+    let connections: usize = by_expiry.values().map(Vec::len).sum();
+    let _ = writeln!(
+        text,
+        "Connections Sets ({})/({connections}):",
+        by_expiry.len()
+    );
+    for (end_ms, conns) in by_expiry {
+        let _ = writeln!(text, "{} expire at {}:", conns.len(), java_date(end_ms));
+        for conn in conns {
+            let _ = writeln!(text, "\tip: /{} sessionId: {}", conn.peer, conn.session());
+        }
+    }
+    text
+}
+
+/// Data watches by path, with the sessions that have them. Upstream's words leave child watches
+/// out.
+fn data_watches(core: &Core) -> BTreeMap<String, BTreeSet<SessionId>> {
+    let sessions: BTreeMap<ConnId, SessionId> = core
+        .connections()
+        .iter()
+        .map(|conn| (conn.id, conn.session()))
+        .collect();
+    let mut by_path: BTreeMap<String, BTreeSet<SessionId>> = BTreeMap::new();
+    core.look_at_watches(|table| {
+        table.for_each_data_watch(|path, conn| {
+            if let Some(session) = sessions.get(&conn) {
+                by_path.entry(path.to_owned()).or_default().insert(*session);
+            }
+        });
+    });
+    by_path
+}
+
+fn wchs(core: &Core) -> String {
+    let watches = data_watches(core);
+    let sessions: BTreeSet<_> = watches.values().flatten().collect();
+    let total: usize = watches.values().map(BTreeSet::len).sum();
+    let (connections, paths) = (sessions.len(), watches.len());
+    format!("{connections} connections watching {paths} paths\nTotal watches:{total}\n")
+}
+
+fn wchp(core: &Core) -> String {
+    let mut text = String::new();
+    for (path, sessions) in data_watches(core) {
+        let _ = writeln!(text, "{path}");
+        for session in sessions {
+            let _ = writeln!(text, "\t{session}");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn wchc(core: &Core) -> String {
+    let mut by_session: BTreeMap<SessionId, Vec<String>> = BTreeMap::new();
+    for (path, sessions) in data_watches(core) {
+        for session in sessions {
+            by_session.entry(session).or_default().push(path.clone());
+        }
+    }
+    let mut text = String::new();
+    for (session, paths) in by_session {
+        let _ = writeln!(text, "{session}");
+        for path in paths {
+            let _ = writeln!(text, "\t{path}");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn mntr(sources: Sources<'_>) -> String {
+    let mut text = format!(
+        "zk_version\t{}\nzk_server_state\tstandalone\n",
+        crate::VERSION_LINE
+    );
+    let put = |text: &mut String, name: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(text, "zk_{name}\t{value}");
+    };
+    for (name, value) in facts::gauges(sources) {
+        put(&mut text, name, &value);
+    }
+    for (name, value) in facts::counters(sources.core) {
+        put(&mut text, name, &value);
+    }
+    let counters = &sources.core.counters;
+    for (name, counter) in [
+        ("readlatency", &counters.read_latency),
+        ("updatelatency", &counters.write_latency),
+    ] {
+        let latency = counter.summary();
+        put(
+            &mut text,
+            &format!("avg_{name}"),
+            &facts::Value::Double(average_ms(latency)),
+        );
+        put(&mut text, &format!("min_{name}"), &whole_ms(latency.min_us));
+        put(&mut text, &format!("max_{name}"), &whole_ms(latency.max_us));
+        put(&mut text, &format!("cnt_{name}"), &latency.count);
+        put(&mut text, &format!("sum_{name}"), &whole_ms(latency.sum_us));
+    }
+    text
 }

@@ -175,6 +175,10 @@ impl Conn {
         self.inner.lock().stats.clone()
     }
 
+    pub fn reset_stats(&self) {
+        self.inner.lock().stats = ConnStats::default();
+    }
+
     /// Requests without a reply.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -148,6 +148,7 @@ impl Finish<'_> {
         }
         let latency_us = self.latency_us(since);
         self.core.counters.write_latency.record(latency_us, 1);
+        self.core.counters.write_histogram.record(latency_us, 1);
         self.count_answer(&mut inner, xid, op, applied.zxid, latency_us);
         if request.op == OpCode::CLOSE_SESSION {
             inner.close = Some(Close::AfterFlush);
@@ -215,6 +216,7 @@ impl Finish<'_> {
                 .fetch_sub(1, Ordering::Relaxed);
             let latency_us = self.latency_us(since);
             self.core.counters.read_latency.record(latency_us, 1);
+            self.core.counters.read_histogram.record(latency_us, 1);
             self.count_answer(inner, xid, op, state.zxid(), latency_us);
         }
         inner.outbox = outbox;

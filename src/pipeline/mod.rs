@@ -33,7 +33,7 @@ mod sync;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use jute::{OpCode, put_str};
@@ -79,18 +79,52 @@ struct Connections {
 }
 
 /// Counters that four-letter words and metrics show.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Counters {
     pub packets_received: AtomicU64,
     pub packets_sent: AtomicU64,
     pub latency: LatencyCounter,
     pub read_latency: LatencyCounter,
     pub write_latency: LatencyCounter,
+    /// For the quantiles that Prometheus shows, in ms.
+    pub read_histogram: Measured,
+    pub write_histogram: Measured,
     pub outstanding: AtomicU64,
     pub sessions_expired: AtomicU64,
     pub connections_rejected: AtomicU64,
     pub outbox_overflows: AtomicU64,
     pub events_sent: AtomicU64,
+    pub connections_accepted: AtomicU64,
+    pub sessionless_expired: AtomicU64,
+    pub bytes_received: AtomicU64,
+    pub auth_failed: AtomicU64,
+}
+
+impl Counters {
+    /// What `srst` resets.
+    pub fn reset(&self) {
+        self.packets_received.store(0, Ordering::Relaxed);
+        self.packets_sent.store(0, Ordering::Relaxed);
+        for latency in [&self.latency, &self.read_latency, &self.write_latency] {
+            latency.reset();
+        }
+    }
+}
+
+/// A histogram of the metrics recorder, which does nothing when none is installed.
+pub struct Measured(metrics::Histogram);
+
+impl Default for Measured {
+    fn default() -> Self {
+        Self(metrics::Histogram::noop())
+    }
+}
+
+impl Measured {
+    pub fn record(&self, latency_us: u64, requests: u64) {
+        let requests = usize::try_from(requests).unwrap_or(usize::MAX);
+        self.0.record_many(latency_us as f64 / 1000.0, requests);
+    }
 }
 
 /// Minimum, average and maximum of a latency, in microseconds.
@@ -160,6 +194,9 @@ impl LatencyCounter {
 
 /// Everything that connections share on one server.
 pub struct Core {
+    pub started: Instant,
+    /// Wall clock at the start, ms.
+    pub started_ms: i64,
     pub settings: Settings,
     pub counters: Counters,
     pub proposals: Proposals,
@@ -179,8 +216,14 @@ impl Core {
         let first_session = first_session_id(settings.server, wall_clock_ms());
         let tracker = Tracker::new(settings.tick_ms);
         Arc::new(Self {
+            started: Instant::now(),
+            started_ms: wall_clock_ms(),
             settings,
-            counters: Counters::default(),
+            counters: Counters {
+                read_histogram: Measured(metrics::histogram!("readlatency")),
+                write_histogram: Measured(metrics::histogram!("updatelatency")),
+                ..Counters::default()
+            },
             proposals: Proposals::default(),
             state: RwLock::new(state),
             connections: Mutex::default(),

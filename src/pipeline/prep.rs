@@ -155,6 +155,9 @@ impl Core {
         let id = ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed));
         let conn = Arc::new(Conn::new(id, peer, wall_clock_ms()));
         self.connections.lock().by_id.insert(id, Arc::clone(&conn));
+        self.counters
+            .connections_accepted
+            .fetch_add(1, Ordering::Relaxed);
         conn
     }
 
@@ -479,6 +482,10 @@ impl<'a> Turn<'a> {
                 put_header(xid, 0, ErrorCode::OK, self.out);
             }
             Some(Err(_)) | None => {
+                self.core
+                    .counters
+                    .auth_failed
+                    .fetch_add(1, Ordering::Relaxed);
                 put_header(xid, 0, ErrorCode::AUTH_FAILED, self.out);
                 self.close = Some(Close::AfterFlush);
             }
@@ -499,6 +506,9 @@ impl<'a> Turn<'a> {
             .fetch_add(self.answered, Ordering::Relaxed);
         counters.latency.record(latency_us, self.answered);
         counters.read_latency.record(latency_us, self.answered);
+        if self.answered > 0 {
+            counters.read_histogram.record(latency_us, self.answered);
+        }
         let mut inner: parking_lot::MutexGuard<'_, Inner> = self.conn.lock();
         inner.stats.received += self.received;
         if let Some((xid, op)) = self.last {

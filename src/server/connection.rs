@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -90,7 +91,11 @@ impl Connection<'_> {
                     return Ok(());
                 }
             }
-            Err(_) => return Err(Ended::Sessionless),
+            Err(_) => {
+                let expired = &self.shared.core.counters.sessionless_expired;
+                expired.fetch_add(1, Ordering::Relaxed);
+                return Err(Ended::Sessionless);
+            }
         }
         self.establish().await?;
         loop {
@@ -112,7 +117,7 @@ impl Connection<'_> {
     async fn first_frame(&mut self) -> Result<bool, Ended> {
         loop {
             if let Some(word) = self.input.first_chunk::<4>()
-                && let Some(answer) = words::answer(self.shared.as_sources(), *word)
+                && let Some(answer) = words::answer(self.shared.as_sources(), self.conn.id, *word)
             {
                 self.shared.core.count_word();
                 self.stream.write_all(answer.as_bytes()).await?;
@@ -186,6 +191,8 @@ impl Connection<'_> {
         if len == 0 {
             return Err(Ended::ByClient);
         }
+        let received = &self.shared.core.counters.bytes_received;
+        received.fetch_add(len as u64, Ordering::Relaxed);
         self.read_bytes = if len >= self.read_bytes {
             READ_BYTES_BUSY
         } else {

@@ -73,6 +73,11 @@ impl Server {
             Some(address) => Some(listen(address, config.client_listen_backlog)?),
             None => None,
         };
+        if let MetricsProvider::Prometheus { listen } = &config.metrics {
+            let address = listen.to_string();
+            admin::metrics::export(resolve(listen)?)
+                .map_err(|why| ServeError::Metrics { address, why })?;
+        }
         let server = config.my_id.map_or(STANDALONE_ID, u64::from);
         let schemes = Arc::new(schemes(&config));
         let core = Core::new(settings(&config, ServerId(server)), State::new(schemes));
@@ -81,15 +86,11 @@ impl Server {
         core.track_all_sessions();
         let (stop, stopped) = watch::channel(false);
 
-        if let MetricsProvider::Prometheus { listen } = &config.metrics {
-            admin::metrics::export(&core, &ensemble, resolve(listen)?).map_err(|why| {
-                ServeError::Metrics {
-                    address: listen.to_string(),
-                    why,
-                }
-            })?;
-        }
         tokio::spawn(drive_proposals(Arc::clone(&core), Arc::clone(&ensemble)));
+        if matches!(config.metrics, MetricsProvider::Prometheus { .. }) {
+            let (core, ensemble) = (Arc::clone(&core), Arc::clone(&ensemble));
+            tokio::spawn(admin::metrics::drive(core, ensemble, Arc::clone(&config)));
+        }
         tokio::spawn(drive_leases(Arc::clone(&core)));
         tokio::spawn(reaper::run(Arc::clone(&core), config.container.clone()));
         let mut addresses = Vec::new();

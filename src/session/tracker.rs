@@ -52,7 +52,9 @@ impl Lease {
         self.timeout_ms.load(Ordering::Relaxed)
     }
 
-    fn expires_ms(&self) -> i64 {
+    /// When the lease runs out, on the lease clock.
+    #[must_use]
+    pub fn expires_ms(&self) -> i64 {
         self.heard_ms
             .load(Ordering::Relaxed)
             .saturating_add(self.timeout_ms())

@@ -283,6 +283,11 @@ impl Loader {
         if tree.count_below(NodeId::ROOT).0 + 1 != tree.slab.len() {
             return Err("some znodes do not hang on the root".to_owned());
         }
+        for slot in 0..tree.slab.end() {
+            if tree.slab.get(NodeId(slot)).is_some() {
+                tree.path_bytes += tree.path_len(NodeId(slot)) as u64;
+            }
+        }
         tree.quota_paths = find_quota_paths(tree);
         Ok(self.tree)
     }

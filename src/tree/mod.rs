@@ -100,6 +100,8 @@ pub struct DataTree {
     quota_paths: QuotaPaths,
     /// Sum of all data lengths, in bytes.
     data_bytes: u64,
+    /// Sum of the lengths of all names with their slash, each counted in every path below it.
+    path_bytes: u64,
     /// Order-free sum of the znodes' hashes; equal on all servers at equal zxid.
     digest: u64,
     extended_types: bool,
@@ -178,6 +180,7 @@ impl DataTree {
             reapable: BTreeSet::new(),
             quota_paths: QuotaPaths::default(),
             data_bytes: 0,
+            path_bytes: 0,
             digest: 0,
             extended_types: false,
             journal: None,
@@ -291,6 +294,17 @@ impl DataTree {
             .fold(String::new(), |path, name| path + "/" + name)
     }
 
+    /// Length of [`Self::path_of`], the root's counted as none.
+    fn path_len(&self, id: NodeId) -> usize {
+        let (mut len, mut current) = (0, id);
+        while current != NodeId::ROOT {
+            let node = self.slab.node(current);
+            len += node.name.len() + 1;
+            current = node.parent;
+        }
+        len
+    }
+
     /// The ephemerals of one session, in no order that means anything.
     pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = NodeId> {
         self.ephemerals.get(&session).into_iter().flatten().copied()
@@ -319,7 +333,12 @@ impl DataTree {
         self.slab.len()
     }
 
-    /// What upstream reports as `approximate_data_size`: data and path bytes.
+    /// Bytes of all paths; with those of the data it is upstream's `approximate_data_size`.
+    #[must_use]
+    pub fn path_bytes(&self) -> u64 {
+        self.path_bytes
+    }
+
     #[must_use]
     pub fn data_bytes(&self) -> u64 {
         self.data_bytes
@@ -710,12 +729,14 @@ impl DataTree {
         parent.child_count += 1;
         self.index.insert(id, path_hash, &self.slab);
         self.list_owned(id, owner);
+        self.path_bytes += self.path_len(id) as u64;
         id
     }
 
     /// The reverse of [`Self::attach`]; the slot stays reserved.
     fn detach(&mut self, id: NodeId) -> Node {
         self.index.remove(id, self.slab.node(id).path_hash);
+        self.path_bytes -= self.path_len(id) as u64;
         let node = self.slab.take(id);
         match node.prev_sibling {
             NodeId::NONE => self.slab.node_mut(node.parent).first_child = node.next_sibling,
@@ -787,6 +808,7 @@ impl DataTree {
     /// A sentence that names the first one that does not hold.
     pub fn check(&self) -> Result<(), String> {
         let (mut digest, mut bytes, mut seen, mut owned, mut reapable) = (0u64, 0u64, 0, 0, 0);
+        let mut path_bytes = 0;
         let mut stack = vec![NodeId::ROOT];
         while let Some(id) = stack.pop() {
             let node = self
@@ -799,6 +821,7 @@ impl DataTree {
             }
             digest = digest.wrapping_add(self.node_digest(node));
             bytes += len(node.data.as_deref()) as u64;
+            path_bytes += self.path_len(id) as u64;
             let path = self.path_of(id);
             if self.find(&path) != Some(id) {
                 return Err(format!("{path} is not in the index"));
@@ -849,6 +872,7 @@ impl DataTree {
         };
         equal("znodes", seen as u64, self.slab.len() as u64)?;
         equal("data bytes", bytes, self.data_bytes)?;
+        equal("path bytes", path_bytes, self.path_bytes)?;
         equal("ephemerals", owned, self.ephemeral_count() as u64)?;
         equal("reapable", reapable, self.reapable.len() as u64)?;
         equal("digest", digest, self.digest)

@@ -27,6 +27,8 @@ impl Modes {
     /// addWatch mode 0.
     pub const PERSISTENT: Self = Self(4 | 8);
     pub const ALL: Self = Self(31);
+    /// What stands in upstream's data table.
+    pub const ANY_DATA: Self = Self(1 | 4 | 16);
 
     #[must_use]
     pub fn intersects(self, other: Self) -> bool {
@@ -276,6 +278,17 @@ impl WatchTable {
         heard
     }
 
+    /// Visits each path that a connection watches for data or existence, itself or recursively.
+    pub fn for_each_data_watch(&self, mut visit: impl FnMut(&str, ConnId)) {
+        for (path, watchers) in &self.by_path {
+            watchers.for_each(|conn, modes| {
+                if modes.intersects(Modes::ANY_DATA) {
+                    visit(path, conn);
+                }
+            });
+        }
+    }
+
     #[must_use]
     pub fn summary(&self) -> WatchSummary {
         WatchSummary {
@@ -294,9 +307,8 @@ enum Table {
 
 /// In how many of upstream's two tables these modes stand: its counts add up both.
 fn table_entries(modes: Modes) -> usize {
-    let data = Modes(Modes::DATA.0 | Modes::DATA_PERSISTENT.0 | Modes::RECURSIVE.0);
     let child = Modes(Modes::CHILD.0 | Modes::CHILD_PERSISTENT.0);
-    usize::from(modes.intersects(data)) + usize::from(modes.intersects(child))
+    usize::from(modes.intersects(Modes::ANY_DATA)) + usize::from(modes.intersects(child))
 }
 
 #[cfg(test)]
