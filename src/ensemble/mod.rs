@@ -168,6 +168,33 @@ impl Ensemble {
         let log_path = options.log_dir.join("log");
         let (log, opened) = RocksLog::open(&log_path, options.fsync, options.fsync_warn_above)?;
         let (log, io_thread) = LogStore::open(Arc::new(log), opened, Box::new(stop_on_failure))?;
+        let started = Self::start_on(&options, machine, &log).await;
+        let (raft, state_machine) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                // The database must be closed before the process ends.
+                log.close();
+                let _ = tokio::task::spawn_blocking(move || io_thread.join()).await;
+                return Err(error);
+            }
+        };
+        let progress = Arc::new(SnapshotProgress::default());
+        let ensemble = Self {
+            raft,
+            log,
+            state_machine,
+            progress,
+            io_thread: Mutex::new(Some(io_thread)),
+        };
+        ensemble.spawn_snapshot_rule(&options);
+        Ok(ensemble)
+    }
+
+    async fn start_on(
+        options: &Options,
+        machine: Arc<dyn Machine>,
+        log: &LogStore,
+    ) -> Result<(Raft<TypeConfig, StateMachine>, StateMachine), StartError> {
         let dir = SnapshotDir::open(&options.data_dir.join("snapshots"), true)?;
         let state_machine =
             StateMachine::open(machine, dir, options.snap_retain_count, log.purged())?;
@@ -180,17 +207,11 @@ impl Ensemble {
         )
         .await
         .map_err(|error| StartError::Raft(error.to_string()))?;
-        lead_alone(&raft, options.server_id, log.is_empty()).await?;
-        let progress = Arc::new(SnapshotProgress::default());
-        let ensemble = Self {
-            raft,
-            log,
-            state_machine,
-            progress,
-            io_thread: Mutex::new(Some(io_thread)),
-        };
-        ensemble.spawn_snapshot_rule(&options);
-        Ok(ensemble)
+        if let Err(error) = lead_alone(&raft, options.server_id, log.is_empty()).await {
+            let _ = raft.shutdown().await;
+            return Err(error);
+        }
+        Ok((raft, state_machine))
     }
 
     /// Hands a payload to the log. Payloads of consecutive calls stand there in this order. The

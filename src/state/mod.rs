@@ -87,12 +87,12 @@ impl State {
         Arc::clone(&self.schemes)
     }
 
-    /// Moves to the entry at `position`. The first request of a new term opens an epoch.
+    /// Moves to the entry at `position`. The first request of a new term opens an epoch; the very
+    /// first epoch is 0, as that of a standalone ZooKeeper.
     pub fn begin_entry(&mut self, position: LogPosition) {
-        if position.term != self.position.term && self.zxid.0 & 0xffff_ffff != 0 {
+        let epoch_is_used = self.zxid.0 & 0xffff_ffff != 0;
+        if position.term != self.position.term && epoch_is_used {
             self.zxid = Zxid((self.zxid.epoch() + 1) << 32);
-        } else if self.zxid == Zxid(0) {
-            self.zxid = Zxid(1 << 32);
         }
         self.position = position;
     }
