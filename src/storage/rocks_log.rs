@@ -31,6 +31,10 @@ const FORMAT_KEY: &str = "format";
 const FIRST_KEY: &str = "first";
 /// Write-ahead logs of the database, in bytes, before it makes room by flushing a family.
 const WAL_BYTES_MAX: u64 = 256 << 20;
+/// Write-ahead files that are kept to be written over. An fdatasync of a file that grows commits
+/// the file system's journal as well; of one that is overwritten it does not. Sound together with
+/// point-in-time recovery since RocksDB 9.1 (facebook/rocksdb#12403).
+const RECYCLED_WALS: usize = 4;
 /// Memory for records that are not yet in a table file, twice while one is written out.
 const WRITE_BUFFER_BYTES: usize = 8 << 20;
 /// Reads come from memory but for catch-up after a restart.
@@ -58,6 +62,9 @@ impl RocksLog {
         options.create_missing_column_families(true);
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         options.set_max_total_wal_size(WAL_BYTES_MAX);
+        options.set_recycle_log_file_num(RECYCLED_WALS);
+        // A file can be used again only when neither family needs it.
+        options.set_atomic_flush(true);
         options.set_keep_log_file_num(2);
         options.set_max_background_jobs(2);
         let descriptors = ["log", "meta"].map(|name| {
