@@ -115,8 +115,8 @@ impl Tracker {
         self.take_out(id);
     }
 
-    /// Sessions that have expired by now. Each is returned once and marked as closing; it stays
-    /// tracked until [`Self::forget`].
+    /// Sessions that have expired by now, marked as closing. Each stays tracked until
+    /// [`Self::forget`], and is returned again when that takes longer than its time-out.
     pub fn expired(&mut self, now_ms: i64) -> Vec<SessionId> {
         let mut expired = Vec::new();
         while let Some(bucket) = self
@@ -132,9 +132,12 @@ impl Tracker {
                 let expires_ms = lease.expires_ms();
                 if self.round_up(expires_ms) > now_ms {
                     self.place(id, expires_ms);
-                } else if !lease.is_closing() {
+                } else {
                     lease.close();
+                    // Looked at again if what closes it should get lost.
+                    let again_ms = now_ms.saturating_add(lease.timeout_ms());
                     expired.push(id);
+                    self.place(id, again_ms);
                 }
             }
         }
@@ -181,7 +184,10 @@ mod tests {
         tracker.track(A, 2000, 500);
         assert_eq!(tracker.expired(2999), []);
         assert_eq!(tracker.expired(3000), [A]);
-        assert_eq!(tracker.expired(9000), [], "told once");
+        assert_eq!(tracker.expired(4999), [], "it is being closed");
+        assert_eq!(tracker.expired(6000), [A], "closing it took too long");
+        tracker.forget(A);
+        assert_eq!(tracker.expired(60_000), []);
     }
 
     #[test]
