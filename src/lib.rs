@@ -29,3 +29,6 @@ pub const VERSION_LINE: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     ", built on 2026-11-23 00:00 UTC"
 );
+
+#[cfg(test)]
+mod tidy;

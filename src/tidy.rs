@@ -1,0 +1,128 @@
+//! Checks on the repository itself: who may import whom, and who may ask a clock.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each module with those that it may use. Nothing points back.
+const MAY_USE: [(&str, &[&str]); 15] = [
+    ("types", &[]),
+    ("tree", &["types"]),
+    ("auth", &["tree", "types"]),
+    ("watch", &["tree", "types"]),
+    ("session", &["types"]),
+    ("op", &["auth", "session", "tree", "types", "watch"]),
+    ("state", &["auth", "op", "session", "tree", "types"]),
+    ("storage", &["types"]),
+    ("ensemble", &["storage"]),
+    (
+        "pipeline",
+        &[
+            "auth", "ensemble", "op", "session", "state", "tree", "types", "watch",
+        ],
+    ),
+    ("config", &[]),
+    (
+        "admin",
+        &["config", "ensemble", "pipeline", "state", "types"],
+    ),
+    (
+        "server",
+        &[
+            "admin", "auth", "config", "ensemble", "op", "pipeline", "session", "state", "types",
+        ],
+    ),
+    ("client", &[]),
+    ("load", &["client"]),
+];
+
+/// Modules whose outcome must follow from their input alone.
+const TIMELESS: [&str; 6] = ["types", "tree", "auth", "session", "op", "state"];
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("the sources are there") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Each source file of a module, with its text.
+fn files() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    sources(&root, &mut paths);
+    paths
+        .into_iter()
+        .filter_map(|path| {
+            let inside = path.strip_prefix(&root).expect("below the root");
+            let module = inside
+                .components()
+                .next()?
+                .as_os_str()
+                .to_string_lossy()
+                .into_owned();
+            let module = module.trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).expect("readable");
+            (!["lib", "bin", "tidy"].contains(&module.as_str())).then_some((module, path, text))
+        })
+        .collect()
+}
+
+/// Modules that `crate::…` names in a text.
+fn used(text: &str) -> BTreeSet<&str> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.split("crate::").skip(1))
+        .map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            &rest[..end.unwrap_or(rest.len())]
+        })
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+#[test]
+fn nothing_points_back() {
+    for (module, path, text) in files() {
+        let allowed = MAY_USE
+            .iter()
+            .find(|(name, _)| *name == module)
+            .map(|(_, allowed)| *allowed);
+        let allowed = allowed.unwrap_or_else(|| panic!("{module} is not on the map"));
+        assert!(!text.contains("use crate::{"), "{}: one module a line", path.display());
+        for name in used(&text) {
+            assert!(
+                name == module || allowed.contains(&name),
+                "{} uses {name}, which {module} may not",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_replicated_asks_no_clock() {
+    for (module, path, text) in files() {
+        if TIMELESS.contains(&module.as_str()) {
+            for clock in ["SystemTime::now", "Instant::now", "thread_rng", "getrandom"] {
+                assert!(!text.contains(clock), "{} asks {clock}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn openraft_stays_in_its_module() {
+    for (module, path, text) in files() {
+        let mentions = text.contains("openraft::") || text.contains("use openraft");
+        assert!(
+            !mentions || module == "ensemble",
+            "{} names openraft",
+            path.display()
+        );
+    }
+}
