@@ -93,7 +93,11 @@ fn nothing_points_back() {
             .find(|(name, _)| *name == module)
             .map(|(_, allowed)| *allowed);
         let allowed = allowed.unwrap_or_else(|| panic!("{module} is not on the map"));
-        assert!(!text.contains("use crate::{"), "{}: one module a line", path.display());
+        assert!(
+            !text.contains("use crate::{"),
+            "{}: one module a line",
+            path.display()
+        );
         for name in used(&text) {
             assert!(
                 name == module || allowed.contains(&name),

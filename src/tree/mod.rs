@@ -11,8 +11,10 @@
 //! * `digest` is the sum over all znodes
 
 mod acl;
+mod check;
 pub(crate) mod freeze;
 mod index;
+mod journal;
 #[cfg(test)]
 mod model_tests;
 mod node;
@@ -27,11 +29,12 @@ use siphasher::sip::SipHasher13;
 
 pub use acl::{AclEntry, AclId, AclList, AclTable};
 pub use node::{NodeId, Owner};
-pub use quota::StatsTrack;
+pub use quota::{QuotaVerdict, StatsTrack};
 
 use crate::types::{SessionId, Zxid};
 use freeze::{Freeze, FrozenNode};
 use index::Index;
+use journal::{Content, Journal, ParentBefore, Undo};
 use node::{Node, Slab};
 use quota::QuotaPaths;
 
@@ -50,45 +53,6 @@ pub struct NewNode<'a> {
     pub owner: Owner,
     pub zxid: Zxid,
     pub time_ms: i64,
-}
-
-/// How to take back one change.
-#[derive(Debug)]
-enum Undo {
-    Created(NodeId, ParentBefore),
-    Deleted(NodeId, Box<Node>, ParentBefore),
-    ContentSet(NodeId, Content),
-    AclSet {
-        id: NodeId,
-        acl: AclId,
-        aversion: i32,
-    },
-    QuotaAdded(Box<str>),
-    QuotaRemoved(Box<str>),
-}
-
-/// What a write of data changes.
-#[derive(Debug)]
-struct Content {
-    data: Option<Box<[u8]>>,
-    mzxid: i64,
-    mtime: i64,
-    version: i32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct ParentBefore {
-    created_children: i32,
-    pzxid: i64,
-}
-
-/// Changes of an open multi, newest last.
-#[derive(Debug, Default)]
-struct Journal {
-    undo: Vec<Undo>,
-    /// Totals under a quota as they stood before the multi: it is judged by those
-    /// (`ZooKeeperServer.checkQuota` looks at applied state only).
-    quota_stats: HashMap<NodeId, StatsTrack>,
 }
 
 #[derive(Debug)]
@@ -487,170 +451,6 @@ impl DataTree {
         }
     }
 
-    // ---- multi ---------------------------------------------------------------------------
-
-    /// From here on changes can be taken back.
-    pub fn begin(&mut self) {
-        assert!(self.journal.is_none(), "multis do not nest");
-        self.journal = Some(Journal::default());
-    }
-
-    /// Keeps what was changed since [`Self::begin`].
-    pub fn commit(&mut self) {
-        let journal = self.journal.take().expect("begun");
-        for undo in journal.undo {
-            match undo {
-                Undo::Deleted(id, node, _) => {
-                    self.acls.release(node.acl);
-                    self.slab.free(id);
-                }
-                Undo::AclSet { acl, .. } => self.acls.release(acl),
-                Undo::Created(..)
-                | Undo::ContentSet(..)
-                | Undo::QuotaAdded(_)
-                | Undo::QuotaRemoved(_) => {}
-            }
-        }
-    }
-
-    /// Takes back what was changed since [`Self::begin`], newest first.
-    pub fn rollback(&mut self) {
-        let journal = self.journal.take().expect("begun");
-        for undo in journal.undo.into_iter().rev() {
-            match undo {
-                Undo::Created(id, before) => {
-                    self.keep_image(id);
-                    let node = self.detach(id);
-                    self.acls.release(node.acl);
-                    self.slab.free(id);
-                    self.restore_parent(node.parent, before);
-                }
-                Undo::Deleted(id, node, before) => {
-                    let parent = node.parent;
-                    self.attach(Some(id), *node);
-                    self.restore_parent(parent, before);
-                }
-                Undo::ContentSet(id, content) => {
-                    self.replace_content(id, content);
-                }
-                Undo::AclSet { id, acl, aversion } => {
-                    let newer = self.slab.node(id).acl;
-                    self.update_links(id, |node| {
-                        node.acl = acl;
-                        node.aversion = aversion;
-                    });
-                    self.acls.release(newer);
-                }
-                Undo::QuotaAdded(path) => self.quota_paths.remove(&path),
-                Undo::QuotaRemoved(path) => self.quota_paths.insert(&path),
-            }
-        }
-    }
-
-    fn record(&mut self, undo: Undo) {
-        if let Some(journal) = &mut self.journal {
-            journal.undo.push(undo);
-        }
-    }
-
-    // ---- quota ---------------------------------------------------------------------------
-
-    /// Whether a hard limit forbids `path` to grow by so much.
-    #[must_use]
-    pub fn quota_forbids(&self, path: &str, count_diff: i64, bytes_diff: i64) -> QuotaVerdict {
-        let Some(subject) = self.quota_paths.deepest(path) else {
-            return QuotaVerdict::Allowed;
-        };
-        let limits = self.find(&format!("{}{subject}/{}", quota::QUOTA_ROOT, quota::LIMITS));
-        let stats = self.find(&format!("{}{subject}/{}", quota::QUOTA_ROOT, quota::STATS));
-        let (Some(limits), Some(stats)) = (limits, stats) else {
-            return QuotaVerdict::Allowed;
-        };
-        let Some(limits) = StatsTrack::parse(self.data(limits)) else {
-            return QuotaVerdict::Unreadable;
-        };
-        let before_multi = self
-            .journal
-            .as_ref()
-            .and_then(|journal| journal.quota_stats.get(&stats))
-            .copied();
-        let Some(current) = before_multi.or_else(|| StatsTrack::parse(self.data(stats))) else {
-            return QuotaVerdict::Unreadable;
-        };
-        if limits.forbids(current, count_diff, bytes_diff) {
-            QuotaVerdict::Exceeded
-        } else {
-            QuotaVerdict::Allowed
-        }
-    }
-
-    /// Keeps the quota tables up to date after a create.
-    fn after_create(&mut self, path: &str, name: &str, data_len: usize) {
-        match name {
-            quota::LIMITS => {
-                if let Some(subject) = quota::subject(path, quota::LIMITS) {
-                    self.quota_paths.insert(subject);
-                    self.record(Undo::QuotaAdded(subject.into()));
-                }
-            }
-            quota::STATS => {
-                if let Some(subject) = quota::subject(path, quota::STATS) {
-                    let totals = match self.find(subject) {
-                        Some(top) if !subject.is_empty() => {
-                            let (count, bytes) = self.count_below(top);
-                            let own = self.data(top).map_or(0, <[u8]>::len);
-                            (count + 1, bytes + own)
-                        }
-                        _ => (0, 0),
-                    };
-                    let track = StatsTrack {
-                        count: signed(totals.0),
-                        bytes: signed(totals.1),
-                        ..StatsTrack::UNLIMITED
-                    };
-                    let id = self.find(path).expect("just created");
-                    self.write_totals(id, track);
-                }
-            }
-            _ => {}
-        }
-        self.count_quota(path, 1, signed(data_len));
-    }
-
-    /// Adds to the totals of the deepest quota above `path`.
-    fn count_quota(&mut self, path: &str, count_diff: i64, bytes_diff: i64) {
-        let Some(subject) = self.quota_paths.deepest(path) else {
-            return;
-        };
-        let stats_path = format!("{}{subject}/{}", quota::QUOTA_ROOT, quota::STATS);
-        let Some(stats) = self.find(&stats_path) else {
-            return;
-        };
-        let mut track = StatsTrack::parse(self.data(stats)).unwrap_or(StatsTrack {
-            count: 0,
-            bytes: 0,
-            ..StatsTrack::UNLIMITED
-        });
-        if let Some(journal) = &mut self.journal {
-            journal.quota_stats.entry(stats).or_insert(track);
-        }
-        track.count = track.count.saturating_add(count_diff);
-        track.bytes = track.bytes.saturating_add(bytes_diff);
-        self.write_totals(stats, track);
-    }
-
-    /// Writes totals in place: no version, no mzxid, no event.
-    fn write_totals(&mut self, stats: NodeId, track: StatsTrack) {
-        let node = self.slab.node(stats);
-        let content = Content {
-            data: Some(track.to_text().into_bytes().into()),
-            mzxid: node.mzxid,
-            mtime: node.mtime,
-            version: node.version,
-        };
-        self.replace_content(stats, content);
-    }
-
     // ---- shared by all changes -----------------------------------------------------------
 
     /// Returns the length of the data that was replaced.
@@ -801,84 +601,6 @@ impl DataTree {
         hasher.write_u64(self.acls.digest(node.acl));
         hasher.finish()
     }
-
-    // ---- checking ------------------------------------------------------------------------
-
-    /// The module's invariants, by a full walk.
-    ///
-    /// # Errors
-    /// A sentence that names the first one that does not hold.
-    pub fn check(&self) -> Result<(), String> {
-        let (mut digest, mut bytes, mut seen, mut owned, mut reapable) = (0u64, 0u64, 0, 0, 0);
-        let mut path_bytes = 0;
-        let mut stack = vec![NodeId::ROOT];
-        while let Some(id) = stack.pop() {
-            let node = self
-                .slab
-                .get(id)
-                .ok_or_else(|| format!("{id:?} is listed but missing"))?;
-            seen += 1;
-            if seen > self.slab.len() {
-                return Err("the tree has a cycle".to_owned());
-            }
-            digest = digest.wrapping_add(self.node_digest(node));
-            bytes += len(node.data.as_deref()) as u64;
-            path_bytes += self.path_len(id) as u64;
-            let path = self.path_of(id);
-            if self.find(&path) != Some(id) {
-                return Err(format!("{path} is not in the index"));
-            }
-            if node.path_hash != path_hash(&path) {
-                return Err(format!("{path} has a wrong path hash"));
-            }
-            match Owner::from_raw(node.owner, self.extended_types) {
-                Owner::Session(session) => {
-                    owned += 1;
-                    if !self
-                        .ephemerals
-                        .get(&session)
-                        .is_some_and(|ids| ids.contains(&id))
-                    {
-                        return Err(format!("{path} is not listed by its session {session}"));
-                    }
-                }
-                Owner::Container | Owner::Ttl(_) => {
-                    reapable += 1;
-                    if !self.reapable.contains(&id) {
-                        return Err(format!("{path} is not listed for the reaper"));
-                    }
-                }
-                Owner::Persistent => {}
-            }
-            let mut children = 0;
-            for child in self.child_ids(id) {
-                children += 1;
-                if self.slab.node(child).parent != id {
-                    return Err(format!("a child of {path} has another parent"));
-                }
-                stack.push(child);
-            }
-            if children != node.child_count {
-                return Err(format!(
-                    "{path} counts {} children of {children}",
-                    node.child_count
-                ));
-            }
-        }
-        let equal = |what: &str, found: u64, kept: u64| {
-            if found == kept {
-                Ok(())
-            } else {
-                Err(format!("{what}: found {found}, kept {kept}"))
-            }
-        };
-        equal("znodes", seen as u64, self.slab.len() as u64)?;
-        equal("data bytes", bytes, self.data_bytes)?;
-        equal("path bytes", path_bytes, self.path_bytes)?;
-        equal("ephemerals", owned, self.ephemeral_count() as u64)?;
-        equal("reapable", reapable, self.reapable.len() as u64)?;
-        equal("digest", digest, self.digest)
-    }
 }
 
 fn content_digest(node: &Node) -> u64 {
@@ -909,14 +631,4 @@ impl Default for DataTree {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// What the quota says about a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QuotaVerdict {
-    Allowed,
-    Exceeded,
-    /// The limits or totals are no text that upstream could parse; it answers with a marshalling
-    /// error.
-    Unreadable,
 }

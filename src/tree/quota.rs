@@ -7,6 +7,9 @@
 
 use std::collections::HashSet;
 
+use super::journal::{Content, Undo};
+use super::{DataTree, NodeId, signed};
+
 pub(crate) const QUOTA_ROOT: &str = "/zookeeper/quota";
 pub(crate) const LIMITS: &str = "zookeeper_limits";
 pub(crate) const STATS: &str = "zookeeper_stats";
@@ -117,6 +120,114 @@ pub(crate) fn subject<'a>(path: &'a str, name: &str) -> Option<&'a str> {
     path.strip_prefix(QUOTA_ROOT)?
         .strip_suffix(name)?
         .strip_suffix('/')
+}
+
+/// What the quota says about a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaVerdict {
+    Allowed,
+    Exceeded,
+    /// The limits or totals are no text that upstream could parse; it answers with a marshalling
+    /// error.
+    Unreadable,
+}
+
+impl DataTree {
+    /// Whether a hard limit forbids `path` to grow by so much.
+    #[must_use]
+    pub fn quota_forbids(&self, path: &str, count_diff: i64, bytes_diff: i64) -> QuotaVerdict {
+        let Some(subject) = self.quota_paths.deepest(path) else {
+            return QuotaVerdict::Allowed;
+        };
+        let limits = self.find(&format!("{}{subject}/{}", QUOTA_ROOT, LIMITS));
+        let stats = self.find(&format!("{}{subject}/{}", QUOTA_ROOT, STATS));
+        let (Some(limits), Some(stats)) = (limits, stats) else {
+            return QuotaVerdict::Allowed;
+        };
+        let Some(limits) = StatsTrack::parse(self.data(limits)) else {
+            return QuotaVerdict::Unreadable;
+        };
+        let before_multi = self
+            .journal
+            .as_ref()
+            .and_then(|journal| journal.quota_stats.get(&stats))
+            .copied();
+        let Some(current) = before_multi.or_else(|| StatsTrack::parse(self.data(stats))) else {
+            return QuotaVerdict::Unreadable;
+        };
+        if limits.forbids(current, count_diff, bytes_diff) {
+            QuotaVerdict::Exceeded
+        } else {
+            QuotaVerdict::Allowed
+        }
+    }
+
+    /// Keeps the quota tables up to date after a create.
+    pub(super) fn after_create(&mut self, path: &str, name: &str, data_len: usize) {
+        match name {
+            LIMITS => {
+                if let Some(subject) = subject(path, LIMITS) {
+                    self.quota_paths.insert(subject);
+                    self.record(Undo::QuotaAdded(subject.into()));
+                }
+            }
+            STATS => {
+                if let Some(subject) = subject(path, STATS) {
+                    let totals = match self.find(subject) {
+                        Some(top) if !subject.is_empty() => {
+                            let (count, bytes) = self.count_below(top);
+                            let own = self.data(top).map_or(0, <[u8]>::len);
+                            (count + 1, bytes + own)
+                        }
+                        _ => (0, 0),
+                    };
+                    let track = StatsTrack {
+                        count: signed(totals.0),
+                        bytes: signed(totals.1),
+                        ..StatsTrack::UNLIMITED
+                    };
+                    let id = self.find(path).expect("just created");
+                    self.write_totals(id, track);
+                }
+            }
+            _ => {}
+        }
+        self.count_quota(path, 1, signed(data_len));
+    }
+
+    /// Adds to the totals of the deepest quota above `path`.
+    pub(super) fn count_quota(&mut self, path: &str, count_diff: i64, bytes_diff: i64) {
+        let Some(subject) = self.quota_paths.deepest(path) else {
+            return;
+        };
+        let stats_path = format!("{}{subject}/{}", QUOTA_ROOT, STATS);
+        let Some(stats) = self.find(&stats_path) else {
+            return;
+        };
+        let mut track = StatsTrack::parse(self.data(stats)).unwrap_or(StatsTrack {
+            count: 0,
+            bytes: 0,
+            ..StatsTrack::UNLIMITED
+        });
+        if let Some(journal) = &mut self.journal {
+            journal.quota_stats.entry(stats).or_insert(track);
+        }
+        track.count = track.count.saturating_add(count_diff);
+        track.bytes = track.bytes.saturating_add(bytes_diff);
+        self.write_totals(stats, track);
+    }
+
+    /// Writes totals in place: no version, no mzxid, no event.
+    fn write_totals(&mut self, stats: NodeId, track: StatsTrack) {
+        let node = self.slab.node(stats);
+        let content = Content {
+            data: Some(track.to_text().into_bytes().into()),
+            mzxid: node.mzxid,
+            mtime: node.mtime,
+            version: node.version,
+        };
+        self.replace_content(stats, content);
+    }
 }
 
 #[cfg(test)]
