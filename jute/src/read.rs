@@ -152,6 +152,17 @@ impl<'a> Decode<'a> for bool {
     }
 }
 
+/// A byte at the very end that old peers leave out.
+impl<'a> Decode<'a> for Option<bool> {
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        if reader.rest.is_empty() {
+            Ok(None)
+        } else {
+            bool::decode(reader).map(Some)
+        }
+    }
+}
+
 impl<'a> Decode<'a> for i32 {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         reader.run(be_i32)

@@ -15,6 +15,14 @@ impl Encode for bool {
     }
 }
 
+impl Encode for Option<bool> {
+    fn encode(&self, out: &mut BytesMut) {
+        if let Some(value) = self {
+            value.encode(out);
+        }
+    }
+}
+
 impl Encode for i32 {
     fn encode(&self, out: &mut BytesMut) {
         out.put_i32(*self);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use jute::proto::{ReplyHeader, WatcherEvent};
+use jute::proto::{ConnectResponse, ReplyHeader, WatcherEvent};
 use jute::{Encode as _, ErrorCode, OpCode, frame, text};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -30,6 +30,29 @@ pub struct Handshake {
     /// Whether the client sent the readOnly byte; only then it gets one.
     pub has_read_only: bool,
     pub timeout_ms: i32,
+}
+
+impl Handshake {
+    /// Appends the connect response for a session.
+    pub(super) fn answer(self, session: SessionId, password: &[u8], out: &mut BytesMut) {
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout_ms: self.timeout_ms,
+            session_id: session.0,
+            password: Some(password),
+            read_only: self.has_read_only.then_some(false),
+        };
+        frame::put_frame(out, &[&response]);
+    }
+
+    /// Appends the answer to a client whose session is gone or not its own: all zero.
+    pub(super) fn refuse(self, out: &mut BytesMut) {
+        let nothing = Self {
+            timeout_ms: 0,
+            ..self
+        };
+        nothing.answer(SessionId(0), &[0; crate::session::PASSWORD_LEN], out);
+    }
 }
 
 /// A request that has its place in the order of replies but no reply yet.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use jute::proto::{ConnectResponse, ReplyHeader, event_type, perms};
+use jute::proto::{ReplyHeader, event_type, perms};
 use jute::{Encode as _, OpCode, frame};
 
 use super::conn::{Conn, Inner, Slot, put_event, put_header};
@@ -163,14 +163,7 @@ impl Finish<'_> {
         inner.session = session;
         inner.lease = self.core.tracker.lock().lease(session).map(Arc::clone);
         if let Some(handshake) = inner.handshake {
-            let response = ConnectResponse {
-                protocol_version: 0,
-                timeout_ms: handshake.timeout_ms,
-                session_id: session.0,
-                password: Some(password),
-                read_only: handshake.has_read_only.then_some(false),
-            };
-            frame::put_frame(&mut inner.outbox, &[&response]);
+            handshake.answer(session, password, &mut inner.outbox);
         }
     }
 

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use jute::proto::{
-    AuthPacket, ConnectRequest, ConnectResponse, CreateSessionTxn, GetSaslRequest, ReplyHeader,
-    RequestHeader, SetSaslResponse, xid,
+    AuthPacket, ConnectRequest, CreateSessionTxn, GetSaslRequest, ReplyHeader, RequestHeader,
+    SetSaslResponse, xid,
 };
 use jute::{DecodeError, Encode as _, ErrorCode, OpCode, Reader, frame};
 use parking_lot::Mutex;
@@ -237,7 +237,7 @@ impl Core {
             .lease(session)
             .is_some_and(|lease| lease.is_closing());
         let accepted = known.filter(|known| is_password(known, request.password) && !closing);
-        let response = match accepted {
+        match accepted {
             Some(record) => {
                 // Only now that the password is known to be right the old connection goes.
                 if let Some(old) = connections.by_session.insert(session, conn.id)
@@ -248,18 +248,13 @@ impl Core {
                 inner.session = session;
                 let now_ms = self.lease_now_ms();
                 inner.lease = Some(tracker.track(session, handshake.timeout_ms, now_ms));
-                connect_response(handshake, session, &record.password)
+                handshake.answer(session, &record.password, &mut inner.outbox);
             }
             None => {
                 inner.close = Some(Close::AfterFlush);
-                let refused = Handshake {
-                    timeout_ms: 0,
-                    ..handshake
-                };
-                connect_response(refused, SessionId(0), &[0; crate::session::PASSWORD_LEN])
+                handshake.refuse(&mut inner.outbox);
             }
-        };
-        inner.outbox.extend_from_slice(&response);
+        }
         Ok(())
     }
 
@@ -296,19 +291,6 @@ impl Core {
         }
         Ok(turn.end(state.zxid().0))
     }
-}
-
-fn connect_response(handshake: Handshake, session: SessionId, password: &[u8]) -> BytesMut {
-    let mut out = BytesMut::new();
-    let response = ConnectResponse {
-        protocol_version: 0,
-        timeout_ms: handshake.timeout_ms,
-        session_id: session.0,
-        password: Some(password),
-        read_only: handshake.has_read_only.then_some(false),
-    };
-    frame::put_frame(&mut out, &[&response]);
-    out
 }
 
 /// One wake-up of a connection, under the state's read guard.
