@@ -13,6 +13,8 @@
 mod acl;
 pub(crate) mod freeze;
 mod index;
+#[cfg(test)]
+mod model_tests;
 mod node;
 pub mod path;
 pub(crate) mod quota;
