@@ -257,6 +257,8 @@ impl Model {
             prop_assert_eq!(tree.descendants(id), self.at_and_below(path).count() - 1);
             prop_assert_eq!(&tree.path_of(id), path);
             prop_assert_eq!(tree.path_of(tree.parent(id)), parent_of(path));
+            let subject = tree.quota_paths.deepest(path).map(str::to_owned);
+            prop_assert_eq!(subject, self.subject(path), "quota of {}", path);
             let names: Vec<_> = tree.children(id).map(|name| join(path, name)).collect();
             prop_assert_eq!(names.len(), children.len(), "children of {}", path);
             prop_assert_eq!(names.into_iter().collect::<BTreeSet<_>>(), children);
