@@ -94,7 +94,8 @@ impl Shared {
             self.tail_bytes -= entry_bytes(&entry);
         }
         self.flushed = self.flushed.min(from.checked_sub(1));
-        self.last = last.or(self.purged);
+        // What lies behind the end is cut off already.
+        self.last = self.last.min(last.max(self.purged));
     }
 
     fn purge(&mut self, id: LogId) {

@@ -21,7 +21,7 @@
 //! | 4+n | body, as the client encoded it |
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use jute::{Decode, DecodeError, Encode as _, OpCode, Reader, put_str};
+use jute::{Decode, DecodeError, Encode as _, OpCode, Reader};
 
 use crate::auth::Identity;
 use crate::op::Flags;
@@ -96,8 +96,9 @@ impl Batch {
         out.put_i32(origin.xid);
         out.put_u32(u32::try_from(identities.len()).unwrap_or(u32::MAX));
         for identity in identities {
-            put_str(&identity.scheme, out);
-            put_str(&identity.id, out);
+            // Not as a string for clients: Java's way to write some characters cannot be read back.
+            Some(identity.scheme.as_bytes()).encode(out);
+            Some(identity.id.as_bytes()).encode(out);
         }
         Some(body).encode(out);
         self.len += 1;

@@ -7,6 +7,8 @@
 //! its first request; evaluation is total.
 
 pub mod entry;
+#[cfg(test)]
+mod model_tests;
 mod snapshot;
 
 use std::sync::Arc;

@@ -14,8 +14,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut as _, BytesMut};
-use jute::proto::{Acl, Id};
-use jute::{Encode as _, Reader, text};
+use jute::{Encode as _, Reader};
 
 use super::{LogPosition, State};
 use crate::auth::Schemes;
@@ -117,14 +116,13 @@ fn put_acls(tables: &FrozenTables, out: &mut Vec<u8>) {
     bytes.put_u8(b'A');
     for (id, list) in &tables.acls {
         bytes.put_u32(id.0);
-        let entries = list.iter().map(|entry| Acl {
-            perms: entry.perms,
-            id: Id {
-                scheme: text(&entry.scheme),
-                id: text(&entry.id),
-            },
-        });
-        Some(entries.collect::<Vec<_>>()).encode(&mut bytes);
+        // Not as a string for clients: Java's way to write some characters cannot be read back.
+        bytes.put_u32(u32::try_from(list.len()).expect("a list fits into a frame"));
+        for entry in list.iter() {
+            entry.perms.encode(&mut bytes);
+            Some(entry.scheme.as_bytes()).encode(&mut bytes);
+            Some(entry.id.as_bytes()).encode(&mut bytes);
+        }
     }
     out.extend_from_slice(&bytes);
 }
@@ -253,12 +251,13 @@ fn decode_acls(body: &[u8]) -> Option<Vec<(AclId, Vec<AclEntry>)>> {
     let mut acls = Vec::new();
     while !reader.rest().is_empty() {
         let id = AclId(reader.read::<i32>().ok()?.cast_unsigned());
-        let list = reader.read::<Option<Vec<Acl<'_>>>>().ok()??;
-        let entries = list.iter().map(|acl| {
-            let (scheme, id) = (acl.id.scheme.as_deref()?, acl.id.id.as_deref()?);
-            Some(AclEntry::new(acl.perms, scheme, id))
-        });
-        acls.push((id, entries.collect::<Option<Vec<_>>>()?));
+        let mut list = Vec::new();
+        for _ in 0..reader.read::<i32>().ok()? {
+            let perms = reader.read().ok()?;
+            let mut text = || str::from_utf8(reader.read::<Option<&[u8]>>().ok()??).ok();
+            list.push(AclEntry::new(perms, text()?, text()?));
+        }
+        acls.push((id, list));
     }
     Some(acls)
 }

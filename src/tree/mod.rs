@@ -12,6 +12,8 @@
 
 mod acl;
 mod check;
+#[cfg(test)]
+mod cut_tests;
 pub(crate) mod freeze;
 mod index;
 mod journal;
