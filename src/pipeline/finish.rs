@@ -74,7 +74,7 @@ impl Finish<'_> {
         }
         match (&applied.result, request.op) {
             (Ok(Reply::Session { id, timeout_ms, .. }), _) => {
-                let now_ms = self.core.lease_now_ms();
+                let now_ms = self.core.heard_now_ms();
                 self.core.tracker.lock().track(*id, *timeout_ms, now_ms);
             }
             (_, OpCode::CLOSE_SESSION) => {

@@ -68,6 +68,9 @@ pub struct Settings {
 /// looked at before something is added.
 pub const OUTBOX_BYTES_MAX: usize = 64 << 20;
 
+/// How often the lease clock advances, in ms. Leases are as precise as this.
+pub const LEASE_STEP_MS: i64 = 50;
+
 /// Requests of one connection that may be in flight; beyond it the connection is not read from.
 pub const IN_FLIGHT_MAX: usize = 1000;
 
@@ -265,6 +268,13 @@ impl Core {
     #[must_use]
     pub fn lease_now_ms(&self) -> i64 {
         self.lease_clock_ms.load(Ordering::Relaxed)
+    }
+
+    /// What a sign of life that arrives now counts as: the clock's next step, for up to a whole
+    /// step may have passed since its last, and no lease may be cut short by that.
+    #[must_use]
+    pub fn heard_now_ms(&self) -> i64 {
+        self.lease_now_ms() + LEASE_STEP_MS
     }
 
     /// Advances the lease clock by the time that passed since the last call, but by no more than

@@ -246,7 +246,7 @@ impl Core {
                     old.close(Close::Now);
                 }
                 inner.session = session;
-                let now_ms = self.lease_now_ms();
+                let now_ms = self.heard_now_ms();
                 inner.lease = Some(tracker.track(session, handshake.timeout_ms, now_ms));
                 handshake.answer(session, &record.password, &mut inner.outbox);
             }

@@ -199,7 +199,7 @@ impl Connection<'_> {
             READ_BYTES_IDLE
         };
         if let Some(lease) = &self.lease {
-            lease.touch(self.shared.core.lease_now_ms());
+            lease.touch(self.shared.core.heard_now_ms());
         }
         Ok(())
     }

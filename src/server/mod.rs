@@ -20,15 +20,12 @@ use crate::auth::{self, Schemes};
 use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider};
 use crate::ensemble::{Ensemble, Options, StartError};
 use crate::op::Flags;
-use crate::pipeline::{Core, OUTBOX_BYTES_MAX, Replica, Settings, drive_proposals};
+use crate::pipeline::{Core, LEASE_STEP_MS, OUTBOX_BYTES_MAX, Replica, Settings, drive_proposals};
 use crate::state::State;
 use crate::types::ServerId;
 
 /// Upstream's id of a server without an ensemble, which is the top byte of its session ids.
 const STANDALONE_ID: u64 = 1;
-
-/// How often the lease clock advances. Leases are as precise as this.
-const LEASE_STEP_MS: u64 = 50;
 
 /// Why the server could not start, each a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -212,11 +209,11 @@ fn options(config: &Config, server_id: u64) -> Options {
 
 /// Advances the lease clock and expires sessions.
 async fn drive_leases(core: Arc<Core>) {
-    let step = Duration::from_millis(LEASE_STEP_MS);
+    let step = Duration::from_millis(LEASE_STEP_MS.unsigned_abs());
     let mut timer = tokio::time::interval(step);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut last = Instant::now();
-    let step_max_ms = i64::try_from(2 * LEASE_STEP_MS).unwrap_or(i64::MAX);
+    let step_max_ms = 2 * LEASE_STEP_MS;
     loop {
         timer.tick().await;
         let now = Instant::now();

@@ -22,9 +22,17 @@ struct Arguments {
     command: Vec<String>,
 }
 
+/// How often containers and TTL znodes are looked at.
+const REAPER: &str = "-Dznode.container.checkIntervalMs=10000";
+
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let mut settings = Settings::default();
+    // Programs run as their users run them: with a durable disk, and a reaper that comes by often
+    // enough to be seen.
+    for assignment in ["forceSync=yes", "tickTime=1000", REAPER] {
+        settings.set(assignment)?;
+    }
     for assignment in &arguments.config {
         settings.set(assignment)?;
     }
