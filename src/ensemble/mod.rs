@@ -13,6 +13,8 @@
 mod log_store;
 mod network;
 mod state_machine;
+#[cfg(test)]
+mod storage_tests;
 mod types;
 
 use std::collections::BTreeMap;
