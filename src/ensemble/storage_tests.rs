@@ -71,8 +71,41 @@ fn rocks(path: &Path) -> Result<(RocksLog, Opened), StorageError> {
     RocksLog::open(path, false, Duration::from_secs(60))
 }
 
-fn store(log: Arc<dyn Log>, opened: Opened) -> Result<LogStore, StorageError> {
-    LogStore::open(log, opened, Box::new(|_| {})).map(|(store, _)| store)
+/// A store whose thread has ended when it is gone, and with it the use of its files.
+struct Open {
+    store: LogStore,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::ops::Deref for Open {
+    type Target = LogStore;
+
+    fn deref(&self) -> &LogStore {
+        &self.store
+    }
+}
+
+impl std::ops::DerefMut for Open {
+    fn deref_mut(&mut self) -> &mut LogStore {
+        &mut self.store
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.store.close();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("it does not panic");
+        }
+    }
+}
+
+fn store(log: Arc<dyn Log>, opened: Opened) -> Result<Open, StorageError> {
+    let (store, thread) = LogStore::open(log, opened, Box::new(|_| {}))?;
+    Ok(Open {
+        store,
+        thread: Some(thread),
+    })
 }
 
 // ---- openraft's suite --------------------------------------------------------------------------
@@ -81,10 +114,10 @@ struct Stores {
     on_disk: bool,
 }
 
-impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Stores {
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, (Open, TempDir)> for Stores {
     async fn build(
         &self,
-    ) -> Result<(TempDir, LogStore, StateMachine), openraft::StorageError<TypeConfig>> {
+    ) -> Result<((Open, TempDir), LogStore, StateMachine), openraft::StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().expect("a directory");
         let log = if self.on_disk {
             let (log, opened) = rocks(&dir.path().join("log")).expect("fresh");
@@ -94,7 +127,9 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Stores {
         };
         let snapshots = SnapshotDir::open(&dir.path().join("snapshots"), true).expect("fresh");
         let machine = StateMachine::open(Arc::new(Ledger::default()), snapshots, 3, None);
-        Ok((dir, log.expect("fresh"), machine.expect("fresh")))
+        let open = log.expect("fresh");
+        let store = open.clone();
+        Ok(((open, dir), store, machine.expect("fresh")))
     }
 }
 
