@@ -13,6 +13,8 @@
 mod log_store;
 mod network;
 mod state_machine;
+#[cfg(test)]
+mod storage_tests;
 mod types;
 
 use std::collections::BTreeMap;
@@ -145,6 +147,8 @@ pub struct Ensemble {
     state_machine: StateMachine,
     progress: Arc<SnapshotProgress>,
     io_thread: Mutex<Option<JoinHandle<()>>>,
+    /// Takes snapshots when they are due; it holds the log open.
+    rule: tokio::task::JoinHandle<()>,
 }
 
 /// Where log and state stood when the last snapshot was asked for.
@@ -179,15 +183,15 @@ impl Ensemble {
             }
         };
         let progress = Arc::new(SnapshotProgress::default());
-        let ensemble = Self {
+        let rule = spawn_snapshot_rule(&options, &raft, &log, &state_machine, &progress);
+        Ok(Self {
             raft,
             log,
             state_machine,
             progress,
             io_thread: Mutex::new(Some(io_thread)),
-        };
-        ensemble.spawn_snapshot_rule(&options);
-        Ok(ensemble)
+            rule,
+        })
     }
 
     async fn start_on(
@@ -301,6 +305,7 @@ impl Ensemble {
 
     /// Stops replication and closes the log. Proposals under way may or may not have been applied.
     pub async fn shutdown(&self) {
+        self.rule.abort();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "replication did not stop cleanly");
         }
@@ -310,30 +315,36 @@ impl Ensemble {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
+}
 
-    /// Takes a snapshot whenever one is due.
-    fn spawn_snapshot_rule(&self, options: &Options) {
-        let (raft, log) = (self.raft.clone(), self.log.clone());
-        let (machine, progress) = (self.state_machine.clone(), Arc::clone(&self.progress));
-        let (snap_count, snap_bytes_max) = (options.snap_count, options.snap_bytes_max);
-        tokio::spawn(async move {
-            let mut timer = tokio::time::interval(SNAPSHOT_CHECK);
-            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                timer.tick().await;
-                let requests = machine.shared.applied_requests.load(Ordering::Relaxed)
-                    - progress.requests.load(Ordering::Relaxed);
-                let bytes = log.appended_bytes() - progress.log_bytes.load(Ordering::Relaxed);
-                let has_grown = bytes >= machine.shared.snapshot_bytes();
-                if (requests >= snap_count && has_grown) || bytes >= snap_bytes_max {
-                    progress.reset(&log, &machine);
-                    if raft.trigger().snapshot().await.is_err() {
-                        return;
-                    }
+/// Takes a snapshot whenever one is due.
+fn spawn_snapshot_rule(
+    options: &Options,
+    raft: &Raft<TypeConfig, StateMachine>,
+    log: &LogStore,
+    machine: &StateMachine,
+    progress: &Arc<SnapshotProgress>,
+) -> tokio::task::JoinHandle<()> {
+    let (raft, log) = (raft.clone(), log.clone());
+    let (machine, progress) = (machine.clone(), Arc::clone(progress));
+    let (snap_count, snap_bytes_max) = (options.snap_count, options.snap_bytes_max);
+    tokio::spawn(async move {
+        let mut timer = tokio::time::interval(SNAPSHOT_CHECK);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            timer.tick().await;
+            let requests = machine.shared.applied_requests.load(Ordering::Relaxed)
+                - progress.requests.load(Ordering::Relaxed);
+            let bytes = log.appended_bytes() - progress.log_bytes.load(Ordering::Relaxed);
+            let has_grown = bytes >= machine.shared.snapshot_bytes();
+            if (requests >= snap_count && has_grown) || bytes >= snap_bytes_max {
+                progress.reset(&log, &machine);
+                if raft.trigger().snapshot().await.is_err() {
+                    return;
                 }
             }
-        });
-    }
+        }
+    })
 }
 
 impl SnapshotProgress {
