@@ -284,6 +284,40 @@ fn a_torn_tail_is_cut_at_a_whole_write() {
     }
 }
 
+/// Point-in-time recovery cuts at damage wherever it is, and the committed bound goes with the rest.
+#[test]
+fn damage_in_the_middle_is_refused_with_its_place() {
+    let open = |path: &Path| RocksLog::open(path, true, Duration::from_secs(60));
+    let dir = tempfile::tempdir().expect("a directory");
+    let (log, _) = open(dir.path()).expect("fresh");
+    let mut ends = Vec::new();
+    for number in 0..4 {
+        let mut steps = steps(number);
+        steps.push(Step::SetMeta {
+            name: crate::storage::log::meta::COMMITTED,
+            value: types::encode_log_id(&log_id(1, number * BATCH)),
+        });
+        log.write(steps).expect("written");
+        ends.push(fs::metadata(wal(dir.path())).expect("there").len());
+    }
+    let copy = killed(dir.path());
+    assert_eq!(open(copy.path()).expect("sound").1.records, 0..4 * BATCH);
+    for damaged in 1..4 {
+        let copy = killed(dir.path());
+        let mut bytes = fs::read(wal(copy.path())).expect("readable");
+        let at = usize::try_from(ends[damaged - 1] + ends[damaged]).expect("small") / 2;
+        bytes[at] ^= 1;
+        fs::write(wal(copy.path()), bytes).expect("writable");
+        let refused = open(copy.path()).err().expect("refused").to_string();
+        let place = format!("it ends before record {}", damaged as u64 * BATCH);
+        assert!(refused.contains(&place), "{refused}");
+        assert!(
+            refused.contains("acknowledged writes are missing"),
+            "{refused}"
+        );
+    }
+}
+
 #[test]
 fn a_log_that_does_not_reach_what_was_committed_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -10,14 +10,25 @@
 //! | `meta` | `first` | 8 bytes big-endian: index of the first record that was not purged |
 //!
 //! Recovery is point-in-time: a torn tail is cut. That mode also drops what stands behind damage in
-//! the middle, so [`RocksLog::open`] checks that the records are contiguous and reach the committed
-//! one, and refuses to guess otherwise.
+//! the middle, together with every bound kept in the same write-ahead log. So the index of the last
+//! record that an fsync has covered also stands in a file of its own, `log-end`, which is
+//! written behind each fsync and needs none of its own: what it says is on disk already, and an old
+//! value is a bound as well. [`RocksLog::open`] checks that the records are contiguous and reach
+//! it, and refuses to guess otherwise.
+//!
+//! | offset | size | `log-end` |
+//! |---|---|---|
+//! | 0 | 8 | index of the record behind the last one, big-endian |
+//! | 8 | 4 | CRC-32 of those eight bytes |
 
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction,
     ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
@@ -45,6 +56,71 @@ pub struct RocksLog {
     db: DB,
     fsync: bool,
     warn_above: Duration,
+    end: Mutex<LogEnd>,
+}
+
+/// How far the log must reach when it is opened again.
+struct LogEnd {
+    path: PathBuf,
+    file: File,
+    /// Index behind the last record that is on disk.
+    next: u64,
+}
+
+/// Beside RocksDB's own files, which leaves alone what it does not know.
+const LOG_END: &str = "log-end";
+const LOG_END_LEN: usize = 12;
+
+impl LogEnd {
+    fn open(log: &Path) -> Result<Self, StorageError> {
+        let path = log.join(LOG_END);
+        let failed = |source| StorageError::io(&path, source);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(&path).map_err(failed)?;
+        let mut bytes = [0; LOG_END_LEN];
+        // A file that was never written, or torn, bounds nothing.
+        let next = match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {
+                let (next, crc) = bytes.split_at(8);
+                let sound = crc32fast::hash(next).to_be_bytes() == crc;
+                as_u64(next).filter(|_| sound).unwrap_or(0)
+            }
+            Err(_) => 0,
+        };
+        Ok(Self { path, file, next })
+    }
+
+    fn set(&mut self, next: u64) -> Result<(), StorageError> {
+        if next == self.next {
+            return Ok(());
+        }
+        let mut bytes = [0; LOG_END_LEN];
+        bytes[..8].copy_from_slice(&next.to_be_bytes());
+        let crc = crc32fast::hash(&bytes[..8]);
+        bytes[8..].copy_from_slice(&crc.to_be_bytes());
+        self.file
+            .write_all_at(&bytes, 0)
+            .map_err(|source| StorageError::io(&self.path, source))?;
+        self.next = next;
+        Ok(())
+    }
+}
+
+/// Where the log ends when these steps have been taken, from where it ended before. The lowest end
+/// on the way comes first: until the steps are durable no more may be demanded.
+fn ends(before: u64, steps: &[Step]) -> (u64, u64) {
+    let (mut lowest, mut end) = (before, before);
+    for step in steps {
+        match step {
+            Step::Append { index, .. } => end = index + 1,
+            Step::TruncateFrom(index) => end = end.min(*index),
+            Step::PurgeThrough(index) => end = end.max(index + 1),
+            Step::SetMeta { .. } => {}
+        }
+        lowest = lowest.min(end);
+    }
+    (lowest, end)
 }
 
 impl RocksLog {
@@ -82,8 +158,19 @@ impl RocksLog {
             db,
             fsync,
             warn_above,
+            end: Mutex::new(LogEnd::open(path)?),
         };
         let opened = log.verify()?;
+        let demanded = log.end.lock().next;
+        let found = opened.records.end;
+        if fsync && found < demanded {
+            let why = format!(
+                "it ends before record {found}, but records up to {} were written; acknowledged writes are missing",
+                demanded - 1
+            );
+            return Err(log.corrupt(why));
+        }
+        log.end.lock().set(found)?;
         Ok((log, opened))
     }
 
@@ -176,6 +263,9 @@ impl RocksLog {
 
 impl Log for RocksLog {
     fn write(&self, steps: Vec<Step>) -> Result<(), StorageError> {
+        let mut end = self.end.lock();
+        let (lowest, next) = ends(end.next, &steps);
+        end.set(lowest)?;
         let batch = self.batch(steps)?;
         let mut options = WriteOptions::default();
         options.set_sync(self.fsync);
@@ -184,6 +274,9 @@ impl Log for RocksLog {
             .write_opt(batch, &options)
             .map_err(|error| describe(&self.path, &error))?;
         let took = begun.elapsed();
+        if self.fsync {
+            end.set(next)?;
+        }
         metrics::histogram!("fsynctime").record(took.as_secs_f64() * 1000.0);
         if took > self.warn_above {
             metrics::counter!("fsync_threshold_exceed_count").increment(1);
