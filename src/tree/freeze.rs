@@ -88,6 +88,7 @@ impl DataTree {
     /// Freezes the tree for one walker.
     pub(crate) fn freeze(&mut self) -> FrozenTables {
         assert!(self.journal.is_none(), "frozen between changes");
+        assert!(self.freeze.active.is_none(), "one walker at a time");
         let end = self.slab.end();
         self.freeze.active = Some(Active {
             cursor: AtomicU32::new(0),

@@ -292,11 +292,16 @@ impl Trial {
             let settled = writer.settle(&served)?;
             ensure!(settled.acknowledged == LAST_REQUESTS && settled.lost_unanswered == 0);
         }
+        let digest = self.server.digest()?;
         self.server.kill()?;
         self.server.start()?;
         self.attach_all()?;
         let replayed = Tree::read(&mut self.checker, ROOT)?;
         check_equal(&served, &replayed).context("after SIGKILL")?;
+        ensure!(
+            self.server.digest()? == digest,
+            "the digest differs after SIGKILL"
+        );
 
         let status = self.server.stop()?;
         // The JVM reports its signal; a native server ends as if by itself.
@@ -307,7 +312,12 @@ impl Trial {
         self.server.start()?;
         self.attach_all()?;
         let replayed = Tree::read(&mut self.checker, ROOT)?;
-        check_equal(&served, &replayed).context("after a clean stop")
+        check_equal(&served, &replayed).context("after a clean stop")?;
+        ensure!(
+            self.server.digest()? == digest,
+            "the digest differs after a clean stop"
+        );
+        Ok(())
     }
 
     /// Ends all sessions: their ephemerals go, everything else stays.

@@ -125,6 +125,20 @@ impl Server {
         }
     }
 
+    /// The hash over the whole tree that our server keeps at each change, sessions' ephemerals and
+    /// all; `None` for Apache ZooKeeper, which tells none.
+    pub(crate) fn digest(&self) -> Result<Option<String>> {
+        let mntr = self.word("mntr")?;
+        let digest = mntr
+            .lines()
+            .find_map(|line| line.strip_prefix("zk_meerkat_tree_digest\t"));
+        ensure!(
+            digest.is_some() || !mntr.contains("-meerkat-"),
+            "our server tells no digest"
+        );
+        Ok(digest.map(str::to_owned))
+    }
+
     /// The answer to a four-letter word.
     fn word(&self, word: &str) -> Result<String> {
         let mut stream = TcpStream::connect(self.addr)?;
