@@ -12,8 +12,7 @@ use crate::types::SessionId;
 
 pub use tracker::{Lease, Tracker};
 
-/// Bytes of a session's password.
-pub const PASSWORD_LEN: usize = 16;
+pub use jute::proto::PASSWORD_LEN;
 
 /// What every server knows of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
