@@ -5,7 +5,7 @@
 //!
 //! | kind | content |
 //! |---|---|
-//! | `H` | format version, flags, zxid, term, index, znode count, digest |
+//! | `H` | format version, flags, zxid, term, index, slots, znode count, digest |
 //! | `A` | distinct access control lists |
 //! | `S` | sessions |
 //! | `N` | znodes, in any order; many blocks |
@@ -24,7 +24,7 @@ use crate::tree::freeze::{FrozenTables, KeptImages, Loader};
 use crate::tree::{AclEntry, AclId};
 use crate::types::{SessionId, Zxid};
 
-const FORMAT_VERSION: i32 = 1;
+const FORMAT_VERSION: i32 = 2;
 const SESSIONS_PER_BLOCK: usize = 4096;
 
 /// The moment of a snapshot: everything that is copied at once. Znodes follow in chunks.
@@ -56,6 +56,7 @@ impl State {
         self.zxid.0.encode(&mut header);
         self.position.term.cast_signed().encode(&mut header);
         self.position.index.cast_signed().encode(&mut header);
+        header.put_u64(u64::from(tables.slots));
         header.put_u64(tables.node_count as u64);
         header.put_u64(tables.digest);
         SnapshotCut {
@@ -150,6 +151,7 @@ struct Header {
     flags: Flags,
     zxid: Zxid,
     position: LogPosition,
+    slots: u32,
     node_count: u64,
     digest: u64,
 }
@@ -181,7 +183,7 @@ impl SnapshotBuilder {
                 let header = self.header.ok_or("lists before the header")?;
                 let acls = decode_acls(body).ok_or("an access control list is cut short")?;
                 let extended = header.flags.contains(Flags::EXTENDED_TYPES);
-                self.loader = Some(Loader::new(extended, acls));
+                self.loader = Some(Loader::new(extended, header.slots, acls));
                 Ok(())
             }
             (b'S', _) => {
@@ -241,6 +243,7 @@ fn decode_header(body: &[u8]) -> Option<Header> {
             term: long()?.cast_unsigned(),
             index: long()?.cast_unsigned(),
         },
+        slots: u32::try_from(long()?).ok()?,
         node_count: long()?.cast_unsigned(),
         digest: long()?.cast_unsigned(),
     })

@@ -184,6 +184,7 @@ fn perform(tree: &mut DataTree, step: &Step, zxid: i64, time_ms: i64) {
 /// A cut that is being copied: the lists, digest and model of its moment, and what was copied.
 struct Cut {
     acls: Vec<(super::AclId, Vec<AclEntry>)>,
+    slots: u32,
     digest: u64,
     model: Dump,
     copied: Vec<u8>,
@@ -201,6 +202,7 @@ impl Cut {
             .collect();
         Self {
             acls,
+            slots: tables.slots,
             digest: tables.digest,
             model: model.clone(),
             copied: Vec::new(),
@@ -211,7 +213,7 @@ impl Cut {
     fn finish(mut self, tree: &mut DataTree) {
         while tree.copy_chunk(&mut self.copied) {}
         drop(tree.thaw());
-        let mut loader = Loader::new(true, self.acls);
+        let mut loader = Loader::new(true, self.slots, self.acls);
         loader.add(&self.copied).expect("we wrote it");
         let loaded = loader.finish(self.digest).expect("the cut is whole");
         loaded
@@ -305,4 +307,16 @@ fn changes_on_both_sides_of_the_walker_leave_the_cut_alone() {
     }
     tree.check().expect("sound");
     cut.finish(&mut tree);
+}
+
+/// A slab as large as a damaged id would take all memory there is.
+#[test]
+fn a_slot_beyond_the_end_is_refused() {
+    let mut tree = fresh_tree();
+    let mut cut = Cut::begin(&mut tree);
+    while tree.copy_chunk(&mut cut.copied) {}
+    cut.copied[..4].copy_from_slice(&0xffff_0000_u32.to_be_bytes());
+    let mut loader = Loader::new(true, cut.slots, cut.acls);
+    let refused = loader.add(&cut.copied).expect_err("no such slot");
+    assert!(refused.contains("slot"), "{refused}");
 }

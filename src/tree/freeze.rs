@@ -77,6 +77,8 @@ impl FrozenNode {
 #[derive(Debug)]
 pub(crate) struct FrozenTables {
     pub acls: Vec<(AclId, AclList)>,
+    /// Slots, free ones included: the ids of all znodes are below.
+    pub slots: u32,
     pub node_count: usize,
     pub digest: u64,
 }
@@ -97,6 +99,7 @@ impl DataTree {
         });
         FrozenTables {
             acls: self.acls.used().collect(),
+            slots: end,
             node_count: self.slab.len(),
             digest: self.digest,
         }
@@ -173,17 +176,23 @@ fn put_node(id: NodeId, node: &Node, out: &mut Vec<u8>) {
 pub(crate) struct Loader {
     tree: DataTree,
     acls: HashMap<AclId, AclList>,
+    /// A damaged id must not make the slab as large as the id.
+    slots: u32,
 }
 
 impl Loader {
-    pub(crate) fn new(extended_types: bool, acls: Vec<(AclId, Vec<AclEntry>)>) -> Self {
+    pub(crate) fn new(
+        extended_types: bool,
+        slots: u32,
+        acls: Vec<(AclId, Vec<AclEntry>)>,
+    ) -> Self {
         let acls = acls
             .into_iter()
             .map(|(id, list)| (id, list.into()))
             .collect();
         let mut tree = DataTree::without_nodes(AclTable::new());
         tree.set_extended_types(extended_types);
-        Self { tree, acls }
+        Self { tree, acls, slots }
     }
 
     /// Adds the znodes of one block.
@@ -238,7 +247,7 @@ impl Loader {
         };
         node.acl = self.tree.acls.acquire(&list);
         self.tree.data_bytes += len(node.data.as_deref()) as u64;
-        if !self.tree.slab.place(id, node) {
+        if id.0 >= self.slots || !self.tree.slab.place(id, node) {
             return Some(NodeId::NONE);
         }
         Some(id)
