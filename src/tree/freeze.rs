@@ -294,9 +294,17 @@ impl Loader {
             return Err("some znodes do not hang on the root".to_owned());
         }
         for slot in 0..tree.slab.end() {
-            if tree.slab.get(NodeId(slot)).is_some() {
-                tree.path_bytes += tree.path_len(NodeId(slot)) as u64;
+            let id = NodeId(slot);
+            if tree.slab.get(id).is_none() {
+                continue;
             }
+            let path = tree.path_of(id);
+            // The digest has the stored hash of the path, not the path: a wrong parent or name
+            // would pass it.
+            if tree.find(&path) != Some(id) {
+                return Err(format!("the znode {path} is not where its hash says"));
+            }
+            tree.path_bytes += tree.path_len(id) as u64;
         }
         tree.quota_paths = find_quota_paths(tree);
         Ok(self.tree)
