@@ -70,6 +70,7 @@ fn entry_of(op: OpCode, bodies: impl Iterator<Item = Bytes>) -> Bytes {
             server: ServerId(1),
             conn: ConnId(1),
             xid: i32::try_from(xid).expect("few"),
+            attach: 0,
         };
         batch.push(op, SESSION, origin, &identities, &body);
     }

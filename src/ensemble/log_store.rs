@@ -31,6 +31,11 @@ use crate::storage::log::{Log, Opened, Step, meta};
 /// applied here is far younger.
 const TAIL_BYTES_MAX: usize = 4 << 20;
 
+/// Entries, and their bytes, that are read for one request to a follower; one more than the bytes
+/// allow is read, so that there is always one.
+const READ_LEN_MAX: u64 = 256;
+const READ_BYTES_MAX: usize = 1 << 20;
+
 /// Pieces that one batch may consist of.
 const BATCH_LEN_MAX: usize = 4096;
 
@@ -394,6 +399,27 @@ impl RaftLogReader<TypeConfig> for LogStore {
             entries.push(entry);
         }
         entries.extend(recent);
+        Ok(entries)
+    }
+
+    /// What goes into one request to a follower.
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let end = end.min(start.saturating_add(READ_LEN_MAX));
+        let mut entries = self.try_get_log_entries(start..end).await?;
+        let mut bytes = 0;
+        let fitting = entries
+            .iter()
+            .take_while(|entry| {
+                let fits = bytes < READ_BYTES_MAX;
+                bytes += entry_bytes(entry);
+                fits
+            })
+            .count();
+        entries.truncate(fitting);
         Ok(entries)
     }
 

@@ -1,8 +1,12 @@
 //! Replication: openraft, and nothing of openraft beyond this module.
 //!
-//! The rest of the server sees an ordered, durable log of opaque payloads ([`Ensemble::propose`])
-//! and implements [`Machine`]. Today the ensemble has one voter, this server; what other voters
-//! need (a network) is added beside, not instead.
+//! The rest of the server sees an ordered, durable log of opaque payloads ([`Ensemble::propose`]),
+//! implements [`Machine`], follows [`Leadership`] and reaches the leader by a [`Link`].
+//!
+//! * `peer`: connections between servers: frames, handshake, Raft's messages as bytes.
+//! * `network`, `inbound`, `transfer`: openraft's way out, its way in, and snapshot files.
+//! * `elect`: forming the ensemble, and what follows when a leader hangs up.
+//! * `log_store`, `state_machine`: openraft's view of storage and of the machine.
 //!
 //! Settings that matter:
 //! * `enable_leader_restore` is off. With it a leader that crashed before its own flush resumes
@@ -10,14 +14,19 @@
 //! * one leader per term, for zxid epochs come from terms.
 //! * snapshots are due by our own rule, see [`Options::snap_count`].
 
+mod elect;
+mod inbound;
+mod link;
 mod log_store;
 mod network;
+mod peer;
+mod peers;
 mod state_machine;
 #[cfg(test)]
 mod storage_tests;
+mod transfer;
 mod types;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,18 +36,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, InitializeError, RaftError};
+use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::ProgressResponder;
-use openraft::{BasicNode, Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
-use parking_lot::Mutex;
+use openraft::{Config, Instant as _, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use parking_lot::{Mutex, RwLock};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::storage::rocks_log::RocksLog;
 use crate::storage::snapshots::SnapshotDir;
 use crate::storage::{StorageError, create_dir};
 use log_store::LogStore;
-use network::NoPeers;
+use network::Network;
+use peers::Peers;
 use state_machine::StateMachine;
 use types::{Payload, TypeConfig};
+
+pub use link::{Link, LinkHandler, LinkReader, LinkWriter};
+pub use peer::{Dialing, Member, Net, Stream, Tcp};
 
 /// One entry of the log that the quorum has.
 #[derive(Debug, Clone)]
@@ -47,6 +62,8 @@ pub struct Committed {
     pub index: u64,
     /// Empty for entries of Raft's own.
     pub payload: Bytes,
+    /// The new membership, in an entry that changes it.
+    pub members: Option<Vec<Member>>,
 }
 
 /// What is replicated. All calls come from one task, in log order.
@@ -100,11 +117,45 @@ pub struct Options {
     pub snap_retain_count: usize,
 }
 
+/// The other servers, and how to reach them.
+pub struct Peering {
+    /// The members that the configuration lists, this server among them. Only the first start of
+    /// an ensemble goes by it; then the log says who is a member.
+    pub members: Vec<Member>,
+    /// Where other servers reach this one; none without an ensemble.
+    pub listener: Option<TcpListener>,
+    pub net: Arc<dyn Net>,
+    /// Known to all servers of the cluster, when the configuration names one.
+    pub secret: Option<Bytes>,
+    /// Who serves the links that others open to this server.
+    pub links: Arc<dyn LinkHandler>,
+}
+
+impl Peering {
+    /// Whether this is a server without an ensemble.
+    fn is_alone(&self) -> bool {
+        self.listener.is_none()
+    }
+}
+
+/// Who leads, as far as this server knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leadership {
+    /// Nobody.
+    Unknown,
+    /// This server, and it has applied everything that earlier leaders committed.
+    Leading { term: u64 },
+    /// Another server.
+    Following { leader: u64, term: u64 },
+}
+
 /// How often the snapshot rule is looked at.
 const SNAPSHOT_CHECK: Duration = Duration::from_millis(500);
 
-/// How long a single voter may take to elect itself: it waits for its disk alone.
-const ELECTION_PATIENCE: Duration = Duration::from_secs(60);
+const HEARTBEAT_MS: u64 = 100;
+
+/// Silence of the leader after which a server stands for election, up to twice this at random.
+const ELECTION_TIMEOUT_MS: u64 = 500;
 
 /// Exit code when the disk has failed while serving.
 const EXIT_STORAGE_FAILED: i32 = 3;
@@ -133,6 +184,13 @@ pub enum ProposeError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     pub is_leader: bool,
+    /// Whether this server is one of those that vote.
+    pub is_voter: bool,
+    pub leader: Option<u64>,
+    pub members: Vec<Member>,
+    /// Since when this server is out of touch with the quorum: as the leader with a majority, else
+    /// with the leader.
+    pub out_of_touch: Duration,
     pub term: u64,
     pub last_index: u64,
     pub applied_index: u64,
@@ -147,8 +205,12 @@ pub struct Ensemble {
     state_machine: StateMachine,
     progress: Arc<SnapshotProgress>,
     io_thread: Mutex<Option<JoinHandle<()>>>,
-    /// Takes snapshots when they are due; it holds the log open.
-    rule: tokio::task::JoinHandle<()>,
+    /// They hold the log open: one takes snapshots when they are due, others follow the leader.
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    peers: Arc<Peers>,
+    leadership: watch::Receiver<Leadership>,
+    stop: watch::Sender<bool>,
+    begun: tokio::time::Instant,
 }
 
 /// Where log and state stood when the last snapshot was asked for.
@@ -159,12 +221,17 @@ struct SnapshotProgress {
 }
 
 impl Ensemble {
-    /// Recovers snapshot and log, becomes leader, and returns when everything that was committed
-    /// is applied.
+    /// Recovers snapshot and log. Alone it becomes leader and returns when everything that was
+    /// committed is applied; as one of several it returns at once, and [`Self::leadership`] says
+    /// what comes of it.
     ///
     /// # Errors
     /// The storage is in use, damaged or cannot be written, or replication does not start.
-    pub async fn start(options: Options, machine: Arc<dyn Machine>) -> Result<Self, StartError> {
+    pub async fn start(
+        options: Options,
+        machine: Arc<dyn Machine>,
+        peering: Peering,
+    ) -> Result<Self, StartError> {
         refuse_foreign(&options)?;
         for dir in [&options.data_dir, &options.log_dir] {
             create_dir(dir, options.autocreate_dirs)?;
@@ -172,50 +239,128 @@ impl Ensemble {
         let log_path = options.log_dir.join("log");
         let (log, opened) = RocksLog::open(&log_path, options.fsync, options.fsync_warn_above)?;
         let (log, io_thread) = LogStore::open(Arc::new(log), opened, Box::new(stop_on_failure))?;
-        let started = Self::start_on(&options, machine, &log).await;
-        let (raft, state_machine) = match started {
-            Ok(started) => started,
+        match Self::start_on(&options, machine, peering, &log).await {
+            Ok(mut started) => {
+                started.io_thread = Mutex::new(Some(io_thread));
+                Ok(started)
+            }
             Err(error) => {
                 // The database must be closed before the process ends.
                 log.close();
                 let _ = tokio::task::spawn_blocking(move || io_thread.join()).await;
-                return Err(error);
+                Err(error)
             }
-        };
-        let progress = Arc::new(SnapshotProgress::default());
-        let rule = spawn_snapshot_rule(&options, &raft, &log, &state_machine, &progress);
-        Ok(Self {
-            raft,
-            log,
-            state_machine,
-            progress,
-            io_thread: Mutex::new(Some(io_thread)),
-            rule,
-        })
+        }
     }
 
     async fn start_on(
         options: &Options,
         machine: Arc<dyn Machine>,
+        peering: Peering,
         log: &LogStore,
-    ) -> Result<(Raft<TypeConfig, StateMachine>, StateMachine), StartError> {
+    ) -> Result<Self, StartError> {
+        let is_alone = peering.is_alone();
         let dir = SnapshotDir::open(&options.data_dir.join("snapshots"), true)?;
-        let state_machine =
-            StateMachine::open(machine, dir, options.snap_retain_count, log.purged())?;
+        let cluster = Arc::<std::sync::atomic::AtomicU64>::default();
+        let state_machine = StateMachine::open(
+            machine,
+            dir.clone(),
+            options.snap_retain_count,
+            log.purged(),
+            Arc::clone(&cluster),
+        )?;
+        let marker = elect::Marker::new(&options.log_dir);
+        let peers = Arc::new(Peers {
+            identity: peer::Identity {
+                me: options.server_id,
+                secret: peering.secret,
+                cluster,
+                members: RwLock::default(),
+                net: peering.net,
+            },
+            raft: std::sync::OnceLock::new(),
+            snapshots: dir,
+            links: peering.links,
+            may_vote: (!marker.exists() && (is_alone || !log.is_empty())).into(),
+            contact: Mutex::default(),
+            lost: tokio::sync::Notify::new(),
+            configured: peering.members.clone(),
+            places: Arc::new(tokio::sync::Semaphore::new(peers::INBOUND_MAX)),
+            receiving: tokio::sync::Mutex::default(),
+        });
+        peers.set_members(peering.members.clone());
         let raft = Raft::new(
             options.server_id,
-            Arc::new(raft_config()?),
-            NoPeers,
+            Arc::new(raft_config(peers.may_vote())?),
+            Network(Arc::clone(&peers)),
             log.clone(),
             state_machine.clone(),
         )
         .await
         .map_err(|error| StartError::Raft(error.to_string()))?;
-        if let Err(error) = lead_alone(&raft, options.server_id, log.is_empty()).await {
+        let _ = peers.raft.set(raft.clone());
+        let (stop, stopped) = watch::channel(false);
+        let (announce, leadership) = watch::channel(Leadership::Unknown);
+        let mut tasks = vec![tokio::spawn(elect::announce(Arc::clone(&peers), announce))];
+        let begun = if is_alone {
+            elect::lead_alone(&raft, options.server_id, log.is_empty()).await
+        } else {
+            elect::refuse_alone(&raft).await
+        };
+        if let Err(error) = begun {
             let _ = raft.shutdown().await;
             return Err(error);
         }
-        Ok((raft, state_machine))
+        if let Some(listener) = peering.listener {
+            let (peers, members) = (Arc::clone(&peers), peering.members);
+            tasks.push(tokio::spawn(elect::form(
+                Arc::clone(&peers),
+                members,
+                marker,
+                log.is_empty(),
+            )));
+            tasks.push(tokio::spawn(elect::replace_lost_leader(Arc::clone(&peers))));
+            tasks.push(tokio::spawn(inbound::listen(listener, peers, stopped)));
+        } else {
+            let mut leadership = leadership.clone();
+            let leads = |seen: &Leadership| matches!(seen, Leadership::Leading { .. });
+            let _ = leadership.wait_for(leads).await;
+        }
+        let progress = Arc::new(SnapshotProgress::default());
+        tasks.push(spawn_snapshot_rule(
+            options,
+            &raft,
+            log,
+            &state_machine,
+            &progress,
+        ));
+        Ok(Self {
+            raft,
+            log: log.clone(),
+            state_machine,
+            progress,
+            io_thread: Mutex::new(None),
+            tasks,
+            peers,
+            leadership,
+            stop,
+            begun: tokio::time::Instant::now(),
+        })
+    }
+
+    /// Who leads; changes as this server learns of it.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Opens a link to the leader.
+    ///
+    /// # Errors
+    /// It cannot be reached or refuses.
+    pub async fn open_link(&self, leader: u64) -> std::io::Result<Link> {
+        let class = peer::Class::Link;
+        Ok(Link::new(self.peers.identity.connect(leader, class).await?))
     }
 
     /// Hands a payload to the log. Payloads of consecutive calls stand there in this order. The
@@ -242,16 +387,23 @@ impl Ensemble {
         })
     }
 
-    /// Returns when this server has applied everything that was committed anywhere before the call.
+    /// The last entry that was committed anywhere before the call: whoever has applied it sees all
+    /// acknowledged writes. Confirmed by a majority.
     ///
     /// # Errors
     /// This server does not lead, or is about to stop.
-    pub async fn read_barrier(&self) -> Result<(), ProposeError> {
-        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => Ok(()),
+    pub async fn read_index(&self) -> Result<u64, ProposeError> {
+        match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
+            Ok((read, _)) => Ok(read.log_id().index),
             Err(RaftError::Fatal(_)) => Err(ProposeError::ShuttingDown),
             Err(RaftError::APIError(_)) => Err(ProposeError::NotLeader),
         }
+    }
+
+    /// Hands leadership to the voter that has most of the log, if this server leads, and returns
+    /// when another leads or nobody wants to. Nothing may be proposed any more.
+    pub async fn hand_over(&self) {
+        elect::hand_over(&self.peers, &self.raft).await;
     }
 
     /// Writes a snapshot now and returns its file when it is durable.
@@ -290,8 +442,20 @@ impl Ensemble {
     pub fn status(&self) -> Status {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
+        let silence = if metrics.state == ServerState::Leader {
+            metrics.last_quorum_acked.map(|at| at.elapsed())
+        } else {
+            let contact = *self.peers.contact.lock();
+            contact.map(|contact| contact.heard.elapsed())
+        };
+        let members = types::members_of(metrics.membership_config.membership());
+        let me = self.peers.identity.me;
         Status {
             is_leader: metrics.state == ServerState::Leader,
+            is_voter: members.iter().any(|m| m.id == me && m.is_voter),
+            leader: metrics.current_leader,
+            out_of_touch: silence.unwrap_or_else(|| self.begun.elapsed()),
+            members,
             term: metrics.current_term,
             last_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |id| id.index),
@@ -305,7 +469,10 @@ impl Ensemble {
 
     /// Stops replication and closes the log. Proposals under way may or may not have been applied.
     pub async fn shutdown(&self) {
-        self.rule.abort();
+        let _ = self.stop.send(true);
+        for task in &self.tasks {
+            task.abort();
+        }
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "replication did not stop cleanly");
         }
@@ -375,13 +542,19 @@ fn refuse_foreign(options: &Options) -> Result<(), StorageError> {
     Ok(())
 }
 
-fn raft_config() -> Result<Config, StartError> {
+fn raft_config(may_elect: bool) -> Result<Config, StartError> {
     Config {
         cluster_name: "meerkat".to_owned(),
-        heartbeat_interval: 100,
-        election_timeout_min: 500,
-        election_timeout_max: 1000,
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_TIMEOUT_MS,
+        election_timeout_max: 2 * ELECTION_TIMEOUT_MS,
         enable_pre_vote: Some(true),
+        enable_elect: may_elect,
+        // A server that has lost its disk and rejoins; it does not vote before it has caught up.
+        allow_log_reversion: Some(true),
+        // A snapshot may be large and the receiver's disk slow; each chunk has its own limit.
+        install_snapshot_timeout: 600_000,
+        replication_lag_threshold: 1 << 20,
         enable_leader_restore: Some(false),
         max_payload_entries: 1024,
         api_batch_capacity: 4096,
@@ -392,46 +565,6 @@ fn raft_config() -> Result<Config, StartError> {
     }
     .validate()
     .map_err(|error| StartError::Raft(error.to_string()))
-}
-
-/// Makes a single voter the leader, and waits until what was committed is applied.
-async fn lead_alone(
-    raft: &Raft<TypeConfig, StateMachine>,
-    server_id: u64,
-    is_new: bool,
-) -> Result<(), StartError> {
-    let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
-    if is_new {
-        let members = BTreeMap::from([(server_id, BasicNode::default())]);
-        match raft.initialize(members).await {
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-            Err(error) => return Err(failed(&error)),
-        }
-    }
-    // Asked of the core itself: what it publishes may still be from before it read the log.
-    let voters: Vec<u64> = raft
-        .with_raft_state(|state| state.membership_state.effective().voter_ids().collect())
-        .await
-        .map_err(|error| failed(&error))?;
-    if !is_new && voters != [server_id] {
-        let why = format!(
-            "this data directory belongs to server {voters:?}, but the configuration says server {server_id}"
-        );
-        return Err(StartError::Raft(why));
-    }
-    // The first initialisation elects by itself.
-    if !is_new {
-        raft.trigger()
-            .elect(false)
-            .await
-            .map_err(|error| failed(&error))?;
-    }
-    raft.wait(Some(ELECTION_PATIENCE))
-        .state(ServerState::Leader, "a single voter elects itself")
-        .await
-        .map_err(|error| failed(&error))?;
-    raft.write_blank().await.map_err(|error| failed(&error))?;
-    Ok(())
 }
 
 #[expect(

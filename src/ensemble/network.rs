@@ -1,70 +1,293 @@
-//! Peers. A server without an ensemble has none, so nobody can be reached.
+//! openraft's way out: each client is one connection to one peer, dialled when it is needed.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::RPCOption;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2, alias};
+use tokio::time::timeout;
 
+use super::peers::{Peers, ask, kind};
+use super::transfer;
+use super::peer::{Class, Peer, codec};
 use super::types::TypeConfig;
 
-pub(crate) struct NoPeers;
+/// Append requests that one peer may have unanswered.
+const APPENDS_IN_FLIGHT_MAX: usize = 64;
 
-/// A peer that this server has no way to talk to.
-pub(crate) struct Peer(u64);
+/// How long an append may stay unanswered before the connection is taken for stuck. Longer than a
+/// slow fsync, shorter than TCP's own patience after a partition has healed.
+const APPEND_PATIENCE: Duration = Duration::from_secs(3);
 
-impl Peer {
-    fn unreachable(&self) -> Unreachable<TypeConfig> {
-        let error = io::Error::new(
-            io::ErrorKind::NotConnected,
-            format!(
-                "server {} is not part of a server without an ensemble",
-                self.0
-            ),
-        );
-        Unreachable::new(&error)
+/// Pause before an unreachable peer is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Makes clients.
+pub(crate) struct Network(pub(crate) Arc<Peers>);
+
+/// One client of one peer.
+pub(crate) struct Client {
+    peers: Arc<Peers>,
+    target: u64,
+    append: Option<Peer>,
+    ask: Option<Peer>,
+}
+
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+
+fn unreachable(error: &io::Error) -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "an answer that is none")
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Client {
+        self.0.learn(target, &node.addr);
+        Client {
+            peers: Arc::clone(&self.0),
+            target,
+            append: None,
+            ask: None,
+        }
     }
 }
 
-impl RaftNetworkFactory<TypeConfig> for NoPeers {
-    type Network = Peer;
-
-    async fn new_client(&mut self, target: u64, _: &BasicNode) -> Peer {
-        Peer(target)
+impl Client {
+    /// Asks one question. A connection whose answer was not waited for is not used again.
+    async fn ask(&mut self, kind: u8, body: &[u8], patience: Duration) -> io::Result<bytes::Bytes> {
+        let asking = async {
+            let mut peer = match self.ask.take() {
+                Some(peer) => peer,
+                None => self.peers.identity.connect(self.target, Class::Ask).await?,
+            };
+            let answer = ask(&mut peer, kind, body).await?;
+            self.ask = Some(peer);
+            Ok(answer)
+        };
+        timeout(patience, asking)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl RaftNetworkV2<TypeConfig> for Peer {
+/// An append stream under way.
+struct Appending<'a, S> {
+    client: &'a mut Client,
+    peer: Peer,
+    input: S,
+    /// Whether openraft has no more to send.
+    exhausted: bool,
+    in_flight: VecDeque<()>,
+}
+
+impl<S> Appending<'_, S>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
+{
+    /// Sends what there is to send until an answer arrives; `None` when all are answered.
+    async fn next(&mut self) -> io::Result<Option<StreamAppendResult<TypeConfig>>> {
+        loop {
+            if self.in_flight.is_empty() && self.exhausted {
+                return Ok(None);
+            }
+            let may_send = !self.exhausted && self.in_flight.len() < APPENDS_IN_FLIGHT_MAX;
+            tokio::select! {
+                biased;
+                answer = timeout(APPEND_PATIENCE, self.peer.reader.next()), if !self.in_flight.is_empty() => {
+                    let frame = answer
+                        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
+                        .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+                    self.in_flight.pop_front();
+                    let result = codec::decode_append_result(frame.body).ok_or_else(malformed)?;
+                    return Ok(Some(result));
+                }
+                request = self.input.next(), if may_send => {
+                    let Some(request) = request else {
+                        self.exhausted = true;
+                        continue;
+                    };
+                    self.put(&request);
+                    // What is ready goes with it.
+                    while self.in_flight.len() < APPENDS_IN_FLIGHT_MAX && !self.peer.writer.is_full() {
+                        match self.input.next().now_or_never() {
+                            Some(Some(request)) => self.put(&request),
+                            Some(None) => {
+                                self.exhausted = true;
+                                break;
+                            }
+                            None => break,
+                        }
+                    }
+                    timeout(APPEND_PATIENCE, self.peer.writer.flush())
+                        .await
+                        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
+        self.peer
+            .writer
+            .put(kind::APPEND, &codec::encode_append(request));
+        self.in_flight.push_back(());
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Client {
     type SnapshotData = PathBuf;
 
+    /// Heartbeats; entries go by [`Self::stream_append`].
     async fn append_entries(
         &mut self,
-        _: AppendEntriesRequest<TypeConfig>,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        let sending = async {
+            let mut peer = match self.append.take() {
+                Some(peer) => peer,
+                None => {
+                    let identity = &self.peers.identity;
+                    identity.connect(self.target, Class::Append).await?
+                }
+            };
+            let body = codec::encode_append(&request);
+            peer.writer.send(kind::APPEND, &body).await?;
+            let answer = peer.reader.next().await?;
+            let answer = answer.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+            let result = codec::decode_append_result(answer.body).ok_or_else(malformed)?;
+            self.append = Some(peer);
+            Ok::<_, io::Error>(result)
+        };
+        match timeout(option.soft_ttl(), sending).await {
+            Ok(Ok(result)) => Ok(result.into()),
+            Ok(Err(error)) => Err(unreachable(&error)),
+            Err(_) => Err(unreachable(&io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
         _: RPCOption,
-    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(self.unreachable()))
+    ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let peer = match self.append.take() {
+                Some(peer) => peer,
+                None => self
+                    .peers
+                    .identity
+                    .connect(self.target, Class::Append)
+                    .await
+                    .map_err(|error| unreachable(&error))?,
+            };
+            let state = Appending {
+                client: self,
+                peer,
+                input,
+                exhausted: false,
+                in_flight: VecDeque::new(),
+            };
+            let answers = futures_util::stream::unfold(Some(state), async |state| {
+                let mut state = state?;
+                match state.next().await {
+                    // A refusal ends the stream; the connection is in step and may be used again.
+                    Ok(Some(Err(refused))) => {
+                        if state.in_flight.is_empty() {
+                            state.client.append = Some(state.peer);
+                        }
+                        Some((Ok(Err(refused)), None))
+                    }
+                    Ok(Some(done)) => Some((Ok(done), Some(state))),
+                    Ok(None) => {
+                        state.client.append = Some(state.peer);
+                        None
+                    }
+                    Err(error) => Some((Err(unreachable(&error)), None)),
+                }
+            });
+            let answers: BoxStream<'s, _> = Box::pin(answers);
+            Ok(answers)
+        })
     }
 
     async fn vote(
         &mut self,
-        _: VoteRequest<TypeConfig>,
-        _: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(RPCError::Unreachable(self.unreachable()))
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        let body = codec::encode_vote_request(&request);
+        self.ask(kind::VOTE, &body, option.soft_ttl())
+            .await
+            .and_then(|answer| codec::decode_vote_response(answer).ok_or_else(malformed))
+            .map_err(|error| unreachable(&error))
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        let body = codec::encode_vote_request(&request);
+        self.ask(kind::PRE_VOTE, &body, option.soft_ttl())
+            .await
+            .and_then(|answer| codec::decode_vote_response(answer).ok_or_else(malformed))
+            .map_err(|error| unreachable(&error))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
+        let body = codec::encode_transfer(&request);
+        self.ask(kind::TRANSFER, &body, option.soft_ttl())
+            .await
+            .map(|_| Ok(()))
+            .map_err(|error| unreachable(&error))
     }
 
     async fn full_snapshot(
         &mut self,
-        _: alias::VoteOf<TypeConfig>,
-        _: alias::SnapshotOf<TypeConfig, PathBuf>,
-        _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: alias::VoteOf<TypeConfig>,
+        snapshot: alias::SnapshotOf<TypeConfig, PathBuf>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(StreamingError::Unreachable(self.unreachable()))
+        let sending = transfer::send(&self.peers, self.target, &vote, &snapshot);
+        let result = tokio::select! {
+            sent = sending => sent,
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+        };
+        match result {
+            Ok(vote) => Ok(SnapshotResponse::new(vote)),
+            Err(error) => {
+                tracing::warn!(server = self.target, %error, "a snapshot could not be sent");
+                Err(StreamingError::Network(NetworkError::new(&error)))
+            }
+        }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(RETRY)))
     }
 }

@@ -12,8 +12,8 @@ use openraft::{EntryPayload, OptionalSend, Snapshot};
 use parking_lot::Mutex;
 
 use super::types::{
-    CommittedLeaderId, LogId, SnapshotMeta, StoredMembers, TypeConfig, decode_snapshot_meta,
-    encode_snapshot_meta, log_id,
+    CommittedLeaderId, LogId, SnapshotMeta, StoredMembers, TypeConfig, decode_cluster_id,
+    decode_snapshot_header, encode_snapshot_header, log_id, members_of,
 };
 use super::{Committed, Machine, SnapshotReader, SnapshotSource};
 use crate::storage::StorageError;
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     /// The last entry whose content the machine has, from a restored snapshot: entries up to here
     /// are not applied again.
     applied: Mutex<(Option<LogId>, StoredMembers)>,
+    /// The cluster's id, 0 until its first leader has named it.
+    pub(crate) cluster: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -67,6 +69,7 @@ impl StateMachine {
         dir: SnapshotDir,
         retain: usize,
         purged: Option<LogId>,
+        cluster: Arc<AtomicU64>,
     ) -> Result<Self, StorageError> {
         let mut current = None;
         let mut damage = None;
@@ -75,7 +78,8 @@ impl StateMachine {
                 break;
             }
             match restore(&*machine, &file) {
-                Ok(restored) => {
+                Ok((restored, id)) => {
+                    cluster.store(id, Ordering::Relaxed);
                     current = Some(restored);
                     break;
                 }
@@ -109,6 +113,7 @@ impl StateMachine {
             current: Mutex::new(current),
             applied_requests: AtomicU64::new(0),
             applied: Mutex::new(applied),
+            cluster,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -139,17 +144,25 @@ impl Shared {
             .map(|current| current.file.clone())
     }
 
+    /// The first name stays: two leaders may have proposed one each.
+    fn name_cluster(&self, id: u64) {
+        let _ = self
+            .cluster
+            .compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     fn keep(&self, current: Current) -> Result<(), StorageError> {
         *self.current.lock() = Some(current);
         self.dir.purge(self.retain)
     }
 }
 
-fn restore(machine: &dyn Machine, file: &SnapshotFile) -> Result<Current, StorageError> {
+/// Restores a file; returns the cluster's id with it.
+fn restore(machine: &dyn Machine, file: &SnapshotFile) -> Result<(Current, u64), StorageError> {
     let begun = std::time::Instant::now();
     let mut reader = Reader::open(&file.path)?;
     let damaged = |why: &str| StorageError::corrupt(&file.path, why);
-    let meta = decode_snapshot_meta(Bytes::copy_from_slice(reader.header()))
+    let (meta, cluster) = decode_snapshot_header(Bytes::copy_from_slice(reader.header()))
         .ok_or_else(|| damaged("its header is not understood"))?;
     machine.restore(&mut reader).map_err(|why| damaged(&why))?;
     let bytes = std::fs::metadata(&file.path)
@@ -157,11 +170,12 @@ fn restore(machine: &dyn Machine, file: &SnapshotFile) -> Result<Current, Storag
         .len();
     let took_ms = begun.elapsed().as_millis();
     tracing::info!(index = file.index, bytes, took_ms, "snapshot restored");
-    Ok(Current {
+    let current = Current {
         meta,
         file: file.clone(),
         bytes,
-    })
+    };
+    Ok((current, cluster))
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
@@ -187,10 +201,18 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 let id = entry.log_id;
                 last = Some(id);
                 responders.extend(responder);
+                let mut changed = None;
                 let payload = match entry.payload {
-                    EntryPayload::Normal(payload) => payload.0,
+                    EntryPayload::Normal(payload) => match decode_cluster_id(&payload.0) {
+                        Some(cluster) => {
+                            self.shared.name_cluster(cluster);
+                            Bytes::new()
+                        }
+                        None => payload.0,
+                    },
                     EntryPayload::Blank => Bytes::new(),
                     EntryPayload::Membership(found) => {
+                        changed = Some(members_of(&found));
                         members = Some(StoredMembers::new(Some(id), found));
                         Bytes::new()
                     }
@@ -199,6 +221,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     term: *id.leader_id,
                     index: id.index,
                     payload,
+                    members: changed,
                 });
             }
             let requests = self.shared.machine.apply(&committed);
@@ -229,6 +252,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Builder {
             shared: Arc::clone(&self.shared),
             work: Some((source, meta)),
+            cluster: self.shared.cluster.load(Ordering::Relaxed),
         }
     }
 
@@ -245,7 +269,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         };
         let shared = Arc::clone(&self.shared);
         let work = move || restore(&*shared.machine, &file);
-        let current = blocking(work).await?;
+        let (current, cluster) = blocking(work).await?;
+        self.shared.name_cluster(cluster);
         *self.shared.applied.lock() = (meta.last_log_id, meta.last_membership.clone());
         self.shared.keep(current).map_err(io::Error::other)
     }
@@ -263,6 +288,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 pub(crate) struct Builder {
     shared: Arc<Shared>,
     work: Option<(Box<dyn SnapshotSource>, SnapshotMeta)>,
+    cluster: u64,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -272,7 +298,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let work = self.work.take();
         let (source, meta) = work.ok_or_else(|| io::Error::other("built already"))?;
         let shared = Arc::clone(&self.shared);
-        let current = blocking(move || write(&shared.dir, source, meta)).await?;
+        let cluster = self.cluster;
+        let current = blocking(move || write(&shared.dir, source, meta, cluster)).await?;
         self.shared
             .keep(current.clone())
             .map_err(io::Error::other)?;
@@ -287,10 +314,11 @@ fn write(
     dir: &SnapshotDir,
     mut source: Box<dyn SnapshotSource>,
     meta: SnapshotMeta,
+    cluster: u64,
 ) -> Result<Current, StorageError> {
     let begun = std::time::Instant::now();
     let id = meta.last_log_id.unwrap_or_else(|| log_id(0, 0));
-    let mut writer = dir.create(*id.leader_id, id.index, &encode_snapshot_meta(&meta))?;
+    let mut writer = dir.create(*id.leader_id, id.index, &encode_snapshot_header(&meta, cluster))?;
     let mut block = Vec::new();
     while source.next_block(&mut block) {
         writer.block(&block)?;

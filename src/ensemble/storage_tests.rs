@@ -126,7 +126,13 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, (Open, TempDir)> for Store
             store(Arc::new(MemoryLog::default()), Opened::default())
         };
         let snapshots = SnapshotDir::open(&dir.path().join("snapshots"), true).expect("fresh");
-        let machine = StateMachine::open(Arc::new(Ledger::default()), snapshots, 3, None);
+        let machine = StateMachine::open(
+            Arc::new(Ledger::default()),
+            snapshots,
+            3,
+            None,
+            Arc::default(),
+        );
         let open = log.expect("fresh");
         let store = open.clone();
         Ok(((open, dir), store, machine.expect("fresh")))
@@ -383,7 +389,7 @@ fn options(dir: &Path) -> Options {
 async fn start(options: Options) -> Result<(Ensemble, Arc<Ledger>), StartError> {
     let ledger = Arc::new(Ledger::default());
     let machine: Arc<dyn Machine> = Arc::<Ledger>::clone(&ledger);
-    Ensemble::start(options, machine)
+    Ensemble::start(options, machine, alone())
         .await
         .map(|ensemble| (ensemble, ledger))
 }
@@ -560,4 +566,21 @@ async fn two_servers_cannot_share_a_directory() {
     propose(&first, 0..1).await;
     assert_eq!(ledger.payloads(), numbered(0..1), "the first one goes on");
     stop(first, dir.path()).await;
+}
+
+/// No other servers.
+fn alone() -> Peering {
+    struct Nobody;
+    impl LinkHandler for Nobody {
+        fn serve(&self, _: Link) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+    Peering {
+        members: Vec::new(),
+        listener: None,
+        net: Arc::new(Tcp),
+        secret: None,
+        links: Arc::new(Nobody),
+    }
 }

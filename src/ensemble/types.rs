@@ -19,6 +19,8 @@ use openraft::impls::leader_id_std;
 use openraft::vote::RaftLeaderId;
 use openraft::{BasicNode, EntryPayload, Membership, StoredMembership};
 
+use super::peer::Member;
+
 /// The payload of an entry, opaque to Raft.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Payload(pub(crate) Bytes);
@@ -54,6 +56,19 @@ pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;
 pub(crate) type Members = Membership<u64, BasicNode>;
 pub(crate) type StoredMembers = StoredMembership<CommittedLeaderId, u64, BasicNode>;
 pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+
+/// A membership as the rest of the server sees it.
+pub(crate) fn members_of(members: &Members) -> Vec<Member> {
+    let voters: BTreeSet<u64> = members.voter_ids().collect();
+    members
+        .nodes()
+        .map(|(id, node)| Member {
+            id: *id,
+            spec: node.addr.clone(),
+            is_voter: voters.contains(id),
+        })
+        .collect()
+}
 
 const BLANK: u8 = 0;
 const NORMAL: u8 = 1;
@@ -128,7 +143,7 @@ pub(crate) fn encode_log_id(id: &LogId) -> Bytes {
     out.freeze()
 }
 
-fn put_log_id(id: &LogId, out: &mut BytesMut) {
+pub(crate) fn put_log_id(id: &LogId, out: &mut BytesMut) {
     out.put_u64(*id.leader_id);
     out.put_u64(id.index);
 }
@@ -139,8 +154,8 @@ pub(crate) fn decode_log_id(bytes: &mut Bytes) -> Option<LogId> {
 }
 
 /// The header block of a snapshot file: last log id, then the log id of the membership (behind a
-/// byte that says whether there is one) and the membership.
-pub(crate) fn encode_snapshot_meta(meta: &SnapshotMeta) -> Bytes {
+/// byte that says whether there is one) and the membership; at the end the cluster's id.
+pub(crate) fn encode_snapshot_header(meta: &SnapshotMeta, cluster: u64) -> Bytes {
     let mut out = BytesMut::new();
     put_log_id(&meta.last_log_id.unwrap_or_else(|| log_id(0, 0)), &mut out);
     match meta.last_membership.log_id() {
@@ -151,20 +166,37 @@ pub(crate) fn encode_snapshot_meta(meta: &SnapshotMeta) -> Bytes {
         }
     }
     put_members(meta.last_membership.membership(), &mut out);
+    out.put_u64(cluster);
     out.freeze()
 }
 
-pub(crate) fn decode_snapshot_meta(mut bytes: Bytes) -> Option<SnapshotMeta> {
+pub(crate) fn decode_snapshot_header(mut bytes: Bytes) -> Option<(SnapshotMeta, u64)> {
     let last = decode_log_id(&mut bytes)?;
     let membership_at = match bytes.try_get_u8().ok()? {
         0 => None,
         _ => Some(decode_log_id(&mut bytes)?),
     };
     let last_membership = StoredMembers::new(membership_at, get_members(&mut bytes)?);
-    Some(SnapshotMeta {
+    let meta = SnapshotMeta {
         last_log_id: Some(last),
         last_membership,
-    })
+    };
+    Some((meta, bytes.try_get_u64().ok()?))
+}
+
+/// First byte of an entry that names the cluster; the machine's own payloads begin otherwise.
+const CLUSTER_ID: u8 = 0xc1;
+
+pub(crate) fn encode_cluster_id(id: u64) -> Payload {
+    let mut out = BytesMut::new();
+    out.put_u8(CLUSTER_ID);
+    out.put_u64(id);
+    Payload(out.freeze())
+}
+
+pub(crate) fn decode_cluster_id(payload: &[u8]) -> Option<u64> {
+    let id = payload.strip_prefix(&[CLUSTER_ID])?;
+    Some(u64::from_be_bytes(id.try_into().ok()?))
 }
 
 fn put_count(count: usize, out: &mut BytesMut) {
@@ -254,8 +286,8 @@ mod tests {
             last_membership: StoredMembers::new(Some(log_id(1, 1)), members()),
         };
         assert_eq!(
-            decode_snapshot_meta(encode_snapshot_meta(&meta)),
-            Some(meta)
+            decode_snapshot_header(encode_snapshot_header(&meta, 7)),
+            Some((meta, 7))
         );
     }
 

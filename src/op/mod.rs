@@ -127,6 +127,8 @@ impl Flags {
     pub const SKIP_ACL: Self = Self(4);
     /// `reconfigEnabled`.
     pub const RECONFIG_ENABLED: Self = Self(8);
+    /// The server is one of several.
+    pub const ENSEMBLE: Self = Self(16);
 
     #[must_use]
     pub fn contains(self, other: Self) -> bool {

@@ -20,6 +20,7 @@ pub(super) fn create(tx: &mut Apply<'_>, body: &[u8]) -> Result<Reply, ErrorCode
     let session = Session {
         timeout_ms: request.timeout_ms,
         password,
+        attach: 0,
     };
     tx.sessions.insert(tx.session, session);
     Ok(Reply::Session {

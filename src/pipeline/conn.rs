@@ -11,6 +11,7 @@ use jute::{Encode as _, ErrorCode, OpCode, frame, text};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use super::barrier::Round;
 use crate::auth::{Identities, Identity, textual};
 use crate::session::Lease;
 use crate::types::{ConnId, SessionId, Zxid};
@@ -63,13 +64,15 @@ pub(super) enum Slot {
         op: OpCode,
         since: Instant,
     },
-    /// A read behind a write, with the identities that it was received under.
+    /// A read behind a write or a barrier, with the identities that it was received under.
     Read {
         xid: i32,
         op: OpCode,
         body: Bytes,
         identities: Identities,
         since: Instant,
+        /// What has to be over before it is evaluated.
+        barrier: Round,
     },
     /// A request that is answered with an error in its turn.
     Refused {
@@ -103,6 +106,8 @@ pub(super) struct Inner {
     pub outbox: BytesMut,
     pub identities: Identities,
     pub session: SessionId,
+    /// See [`crate::state::entry::Origin`].
+    pub attach: u64,
     pub handshake: Option<Handshake>,
     pub lease: Option<Arc<Lease>>,
     pub close: Option<Close>,
@@ -135,6 +140,7 @@ impl Conn {
                 outbox: BytesMut::new(),
                 identities: Arc::new(identities),
                 session: SessionId(0),
+                attach: 0,
                 handshake: None,
                 lease: None,
                 close: None,
@@ -206,6 +212,13 @@ impl Conn {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.inner.lock().in_flight.len()
+    }
+
+    /// Writes without a reply.
+    pub(super) fn writes_in_flight(&self) -> usize {
+        let inner = self.inner.lock();
+        let writes = inner.in_flight.iter();
+        writes.filter(|slot| matches!(slot, Slot::Write { .. })).count()
     }
 
     /// Bytes that wait to be sent.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use jute::proto::{ReplyHeader, event_type, perms};
-use jute::{Encode as _, OpCode, frame};
+use jute::{Encode as _, ErrorCode, OpCode, frame};
 
 use super::conn::{Conn, Inner, Slot, put_event, put_header};
 use super::prep::{Caller, WatchAccess};
@@ -63,8 +63,81 @@ impl Core {
         for conn in dirty {
             conn.wake.notify_one();
         }
+        if let Some(last) = entries.last() {
+            self.applied.send_replace(LogPosition {
+                term: last.term,
+                index: last.index,
+            });
+        }
         count
     }
+}
+
+impl Core {
+    /// Evaluates the reads at the front of the queue: everything in front of them is done, and
+    /// nothing behind them has been applied.
+    pub(super) fn answer_reads(
+        &self,
+        state: &State,
+        conn: &Conn,
+        inner: &mut Inner,
+        watches: &mut WatchAccess<'_>,
+    ) {
+        let (now, now_ms) = (Instant::now(), wall_clock_ms());
+        let mut outbox = std::mem::take(&mut inner.outbox);
+        while let Some(slot) = inner.in_flight.pop_front() {
+            let (xid, op, since) = match slot {
+                Slot::Write { .. } => {
+                    inner.in_flight.push_front(slot);
+                    break;
+                }
+                Slot::Read { barrier, .. } if !self.barriers.is_over(barrier) => {
+                    inner.in_flight.push_front(slot);
+                    break;
+                }
+                Slot::Refused {
+                    xid,
+                    op,
+                    code,
+                    since,
+                } => {
+                    put_header(xid, state.zxid().0, code, &mut outbox);
+                    (xid, op, since)
+                }
+                Slot::Read {
+                    xid,
+                    op,
+                    body,
+                    identities,
+                    since,
+                    barrier: _,
+                } => {
+                    let caller = Caller {
+                        conn: conn.id,
+                        session: inner.session,
+                        identities: &identities,
+                    };
+                    caller.read(state, watches, xid, op, &body, &mut outbox);
+                    (xid, op, since)
+                }
+            };
+            self.counters
+                .outstanding
+                .fetch_sub(1, Ordering::Relaxed);
+            let latency_us = latency_us(now, since);
+            self.counters.read_latency.record(latency_us, 1);
+            self.counters.read_histogram.record(latency_us, 1);
+            self.counters.latency.record(latency_us, 1);
+            self.counters.packets_sent.fetch_add(1, Ordering::Relaxed);
+            inner.answered(xid, op, state.zxid(), latency_us, now_ms);
+        }
+        inner.outbox = outbox;
+    }
+}
+
+fn latency_us(now: Instant, since: Instant) -> u64 {
+    let latency = now.saturating_duration_since(since);
+    u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Finish<'_> {
@@ -114,7 +187,11 @@ impl Finish<'_> {
         applied: &Applied,
     ) {
         let mut inner = conn.lock();
-        let Some(Slot::Write { xid, op, since }) = inner.in_flight.pop_front() else {
+        let front = inner.in_flight.pop_front();
+        let expected = request.origin.xid;
+        let Some(Slot::Write { xid, op, since }) =
+            front.filter(|slot| matches!(slot, Slot::Write { xid, .. } if *xid == expected))
+        else {
             // Replies would no longer match requests.
             tracing::error!(
                 conn = conn.id.0,
@@ -144,9 +221,11 @@ impl Finish<'_> {
                 reply.encode(&mut inner.outbox);
                 frame::end_frame(&mut inner.outbox, mark);
             }
+            // Never told: the session speaks by another connection (`FinalRequestProcessor`).
+            Err(ErrorCode::SESSION_MOVED) => inner.close = Some(Close::Now),
             Err(code) => put_header(xid, applied.zxid.0, *code, &mut inner.outbox),
         }
-        let latency_us = self.latency_us(since);
+        let latency_us = latency_us(self.now, since);
         self.core.counters.write_latency.record(latency_us, 1);
         self.core.counters.write_histogram.record(latency_us, 1);
         self.count_answer(&mut inner, xid, op, applied.zxid, latency_us);
@@ -154,7 +233,8 @@ impl Finish<'_> {
             inner.close = Some(Close::AfterFlush);
             inner.in_flight.clear();
         } else {
-            self.answer_reads(state, conn, &mut inner);
+            let mut watches = WatchAccess::Held(self.watches);
+            self.core.answer_reads(state, conn, &mut inner, &mut watches);
         }
         self.mark(conn, &mut inner);
     }
@@ -165,59 +245,6 @@ impl Finish<'_> {
         if let Some(handshake) = inner.handshake {
             handshake.answer(session, password, &mut inner.outbox);
         }
-    }
-
-    /// Evaluates the reads at the front of the queue: everything in front of them is done, and
-    /// nothing behind them has been applied.
-    fn answer_reads(&mut self, state: &State, conn: &Conn, inner: &mut Inner) {
-        let mut outbox = std::mem::take(&mut inner.outbox);
-        while let Some(slot) = inner.in_flight.pop_front() {
-            let (xid, op, since) = match slot {
-                Slot::Write { .. } => {
-                    inner.in_flight.push_front(slot);
-                    break;
-                }
-                Slot::Refused {
-                    xid,
-                    op,
-                    code,
-                    since,
-                } => {
-                    put_header(xid, state.zxid().0, code, &mut outbox);
-                    (xid, op, since)
-                }
-                Slot::Read {
-                    xid,
-                    op,
-                    body,
-                    identities,
-                    since,
-                } => {
-                    let caller = Caller {
-                        conn: conn.id,
-                        session: inner.session,
-                        identities: &identities,
-                    };
-                    let mut watches = WatchAccess::Held(self.watches);
-                    caller.read(state, &mut watches, xid, op, &body, &mut outbox);
-                    (xid, op, since)
-                }
-            };
-            self.core
-                .counters
-                .outstanding
-                .fetch_sub(1, Ordering::Relaxed);
-            let latency_us = self.latency_us(since);
-            self.core.counters.read_latency.record(latency_us, 1);
-            self.core.counters.read_histogram.record(latency_us, 1);
-            self.count_answer(inner, xid, op, state.zxid(), latency_us);
-        }
-        inner.outbox = outbox;
-    }
-
-    fn latency_us(&self, since: Instant) -> u64 {
-        let latency = self.now.saturating_duration_since(since);
-        u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
     }
 
     fn count_answer(&self, inner: &mut Inner, xid: i32, op: OpCode, zxid: Zxid, latency_us: u64) {

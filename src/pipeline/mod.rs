@@ -2,7 +2,9 @@
 //!
 //! * `conn`: what the pipeline knows of a connection: requests in flight, outbox, identities.
 //! * `prep`: takes frames from a connection's task; answers reads, queues writes.
-//! * `sync`: writes become log entries, many at a time.
+//! * `proposals`, `lead`, `follow`: writes become log entries, many at a time, here or at the
+//!   leader; `messages` is what servers say to each other for that.
+//! * `asks`, `barrier`: what only the leader knows: who owns a session, how far reads must wait.
 //! * `finish`: applies committed entries, fires watches, answers.
 //!
 //! Ordering rules, each visible to clients:
@@ -24,32 +26,42 @@
 //!
 //! Order of locks: state, connections, watch table, one connection. None is held across `.await`.
 
+mod asks;
+mod barrier;
 mod conn;
 mod finish;
+mod follow;
+mod lead;
+mod messages;
 mod prep;
+mod proposals;
 mod replica;
-mod sync;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use jute::{OpCode, put_str};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
+use crate::ensemble::{Ensemble, Leadership};
 use crate::op::Flags;
 use crate::session::{Session, Tracker};
-use crate::state::State;
+use crate::state::entry::Origin;
+use crate::state::{LogPosition, State};
 use crate::tree::{NodeId, Owner};
 use crate::types::{ConnId, ServerId, SessionId};
 use crate::watch::WatchTable;
 
+pub use barrier::drive_barriers;
 pub use conn::{Close, Conn, ConnStats, Handshake};
+pub use lead::{LinkService, drive_proposals};
 pub use prep::FrameError;
+pub use proposals::Proposals;
 pub use replica::Replica;
-pub use sync::{Proposals, drive_proposals};
 
 /// Settings of the pipeline, all from the configuration.
 #[derive(Debug, Clone)]
@@ -62,6 +74,25 @@ pub struct Settings {
     pub outstanding_max: u64,
     /// Bytes that may wait in one connection's outbox before it is closed as too slow.
     pub outbox_bytes_max: usize,
+    /// Whether every read is a barrier, so that it never shows less than what was acknowledged.
+    pub linearizable_reads: bool,
+}
+
+/// Signs of life are reported to the leader this often at least, and at most.
+const HEARD_INTERVAL_MS: (i64, i64) = (LEASE_STEP_MS, 500);
+
+impl Settings {
+    /// Whether this is one server of several.
+    #[must_use]
+    pub fn is_ensemble(&self) -> bool {
+        self.flags.contains(Flags::ENSEMBLE)
+    }
+
+    /// Time between two reports of signs of life to the leader, a fraction of a tick.
+    fn heard_interval(&self) -> Duration {
+        let (min, max) = HEARD_INTERVAL_MS;
+        Duration::from_millis((self.tick_ms / 4).clamp(min, max).unsigned_abs())
+    }
 }
 
 /// Default of [`Settings::outbox_bytes_max`]. A reply larger than this still leaves: the limit is
@@ -70,6 +101,9 @@ pub const OUTBOX_BYTES_MAX: usize = 64 << 20;
 
 /// How often the lease clock advances, in ms. Leases are as precise as this.
 pub const LEASE_STEP_MS: i64 = 50;
+
+/// Connections in a millisecond of a process's life for which ids are unique among processes.
+const CONN_BITS: u32 = 20;
 
 /// Requests of one connection that may be in flight; beyond it the connection is not read from.
 pub const IN_FLIGHT_MAX: usize = 1000;
@@ -203,6 +237,22 @@ pub struct Core {
     pub settings: Settings,
     pub counters: Counters,
     pub proposals: Proposals,
+    asks: asks::Asks,
+    barriers: barrier::Barriers,
+    links: lead::Links,
+    leadership: watch::Sender<Leadership>,
+    ensemble: OnceLock<Arc<Ensemble>>,
+    /// How far the log is applied.
+    applied: watch::Sender<LogPosition>,
+    /// No more requests are taken, and those that were are in the log.
+    stopping: watch::Sender<bool>,
+    drained: watch::Sender<bool>,
+    /// Whether clients are served.
+    serving: AtomicBool,
+    /// Tells this process from the one before it.
+    incarnation: u64,
+    /// The next attachment that this server gives as the leader.
+    attach_next: AtomicU64,
     state: RwLock<State>,
     connections: Mutex<Connections>,
     watches: Mutex<WatchTable>,
@@ -218,6 +268,9 @@ impl Core {
     pub fn new(settings: Settings, state: State) -> Arc<Self> {
         let first_session = first_session_id(settings.server, wall_clock_ms());
         let tracker = Tracker::new(settings.tick_ms);
+        // Requests of an earlier process of this server may still be applied: none of its
+        // connections may be taken for one of ours.
+        let first_conn = wall_clock_ms().unsigned_abs() << CONN_BITS;
         Arc::new(Self {
             started: Instant::now(),
             started_ms: wall_clock_ms(),
@@ -228,12 +281,23 @@ impl Core {
                 ..Counters::default()
             },
             proposals: Proposals::default(),
+            asks: asks::Asks::default(),
+            barriers: barrier::Barriers::default(),
+            links: lead::Links::default(),
+            leadership: watch::Sender::new(Leadership::Unknown),
+            ensemble: OnceLock::new(),
+            applied: watch::Sender::new(state.position()),
+            stopping: watch::Sender::new(false),
+            drained: watch::Sender::new(false),
+            serving: AtomicBool::new(false),
+            incarnation: first_conn,
+            attach_next: AtomicU64::new(1),
             state: RwLock::new(state),
             connections: Mutex::default(),
             watches: Mutex::default(),
             tracker: Mutex::new(tracker),
             lease_clock_ms: AtomicI64::new(0),
-            next_conn: AtomicU64::new(1),
+            next_conn: AtomicU64::new(first_conn + 1),
             next_session: AtomicI64::new(first_session),
         })
     }
@@ -251,6 +315,33 @@ impl Core {
     /// Looks at who may expire when.
     pub fn look_at_tracker<T>(&self, look: impl FnOnce(&Tracker) -> T) -> T {
         look(&self.tracker.lock())
+    }
+
+    /// How far the log is applied, as it moves.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<LogPosition> {
+        self.applied.subscribe()
+    }
+
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
+    }
+
+    /// Begins or ceases to serve clients. Ceasing ends all connections: what they wait for may
+    /// never come, and what they would read grows old.
+    pub fn set_serving(&self, serving: bool) {
+        self.serving.store(serving, Ordering::Release);
+        if !serving {
+            self.close_all();
+        }
+    }
+
+    /// Ends all connections at once.
+    pub fn close_all(&self) {
+        for conn in self.connections() {
+            conn.close(Close::Now);
+        }
     }
 
     /// All open connections.
@@ -297,6 +388,9 @@ impl Core {
 
     /// Proposes to close the sessions whose lease has run out.
     pub fn expire_sessions(&self) {
+        if !self.is_leading() {
+            return;
+        }
         let expired = self.tracker.lock().expired(self.lease_now_ms());
         for session in expired {
             tracing::info!(%session, "session expired");
@@ -325,6 +419,7 @@ impl Core {
         Session {
             timeout_ms,
             password,
+            attach: 0,
         }
     }
 }
@@ -371,6 +466,24 @@ impl Core {
         let mut body = BytesMut::new();
         put_str(path, &mut body);
         self.propose_own(OpCode::DELETE_CONTAINER, SessionId(0), &body);
+    }
+
+    /// The connection of requests that the server makes itself.
+    const NO_CONN: ConnId = ConnId(0);
+
+    /// Queues a write of the server's own, which nobody waits for.
+    fn propose_own(&self, op: OpCode, session: SessionId, body: &[u8]) {
+        let origin = Origin {
+            server: self.settings.server,
+            conn: Self::NO_CONN,
+            xid: 0,
+            attach: Origin::UNATTACHED,
+        };
+        self.proposals.push(op, session, origin, &[], body);
+    }
+
+    fn propose_close(&self, session: SessionId) {
+        self.propose_own(OpCode::CLOSE_SESSION, session, &[]);
     }
 
     /// Whether a connection may hand over another request now.

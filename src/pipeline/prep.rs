@@ -14,11 +14,11 @@ use jute::proto::{
 use jute::{DecodeError, Encode as _, ErrorCode, OpCode, Reader, frame};
 use parking_lot::Mutex;
 
+use super::asks::{Ask, Reattach};
 use super::conn::{Conn, Handshake, Inner, Slot, put_event, put_header};
 use super::{Close, Core, IN_FLIGHT_MAX, wall_clock_ms};
 use crate::auth::{Identities, Identity};
 use crate::op::{self, Interest, Look, Road, Seen};
-use crate::session::is_password;
 use crate::state::State;
 use crate::state::entry::Origin;
 use crate::types::{ConnId, SessionId};
@@ -183,7 +183,7 @@ impl Core {
     }
 
     /// Handles a connect request (protocol.md 1.4). A new session is answered when it is
-    /// committed, an old one at once.
+    /// committed, an old one when the leader has found it.
     ///
     /// # Errors
     /// The connection ends without a reply.
@@ -206,7 +206,6 @@ impl Core {
             has_read_only: request.read_only.is_some(),
             timeout_ms: clamp_timeout_ms(request.timeout_ms),
         };
-        let mut connections = self.connections.lock();
         let mut inner = conn.lock();
         inner.handshake = Some(handshake);
         inner.stats.received += 1;
@@ -226,30 +225,18 @@ impl Core {
                 server: self.settings.server,
                 conn: conn.id,
                 xid: 0,
+                attach: inner.attach,
             };
-            self.propose(op, session, origin, &[], &txn);
+            self.proposals.push(op, session, origin, &[], &txn);
             return Ok(());
         }
-        let session = SessionId(request.session_id);
-        let known = state.sessions.get(session);
-        let mut tracker = self.tracker.lock();
-        let closing = tracker
-            .lease(session)
-            .is_some_and(|lease| lease.is_closing());
-        let accepted = known.filter(|known| is_password(known, request.password) && !closing);
-        match accepted {
-            Some(record) => {
-                // Only now that the password is known to be right the old connection goes.
-                if let Some(old) = connections.by_session.insert(session, conn.id)
-                    && let Some(old) = connections.by_id.get(&old)
-                {
-                    old.close(Close::Now);
-                }
-                inner.session = session;
-                let now_ms = self.heard_now_ms();
-                inner.lease = Some(tracker.track(session, handshake.timeout_ms, now_ms));
-                handshake.answer(session, &record.password, &mut inner.outbox);
-            }
+        match request.password.and_then(|given| given.try_into().ok()) {
+            Some(password) => self.asks.push(Ask::Attach(Reattach {
+                conn: conn.id,
+                session: SessionId(request.session_id),
+                timeout_ms: handshake.timeout_ms,
+                password,
+            })),
             None => {
                 inner.close = Some(Close::AfterFlush);
                 handshake.refuse(&mut inner.outbox);
@@ -304,6 +291,7 @@ struct Turn<'a> {
     since: Instant,
     identities: Identities,
     session: SessionId,
+    attach: u64,
     in_flight: usize,
     /// The session has expired or is being closed: requests get no answer any more.
     deaf: bool,
@@ -320,6 +308,7 @@ impl<'a> Turn<'a> {
         Self {
             identities: Arc::clone(&inner.identities),
             session: inner.session,
+            attach: inner.attach,
             in_flight: inner.in_flight.len(),
             deaf: inner.lease.as_ref().is_some_and(|lease| lease.is_closing()),
             close,
@@ -374,9 +363,11 @@ impl<'a> Turn<'a> {
                     server: self.core.settings.server,
                     conn: self.conn.id,
                     xid,
+                    attach: self.attach,
                 };
                 self.core
-                    .propose(op, self.session, origin, &self.identities, &body);
+                    .proposals
+                    .push(op, self.session, origin, &self.identities, &body);
                 if op == OpCode::CLOSE_SESSION {
                     self.deaf = true;
                     if let Some(lease) = self.conn.lease() {
@@ -384,7 +375,7 @@ impl<'a> Turn<'a> {
                     }
                 }
             }
-            Road::Read if self.in_flight == 0 => {
+            Road::Read if self.in_flight == 0 && !self.is_barrier(op) => {
                 let caller = Caller {
                     conn: self.conn.id,
                     session: self.session,
@@ -396,12 +387,18 @@ impl<'a> Turn<'a> {
             }
             Road::Read => {
                 let identities = Arc::clone(&self.identities);
+                let barrier = if self.is_barrier(op) {
+                    self.core.barriers.join(self.conn.id)
+                } else {
+                    0
+                };
                 self.enqueue(Slot::Read {
                     xid,
                     op,
                     body,
                     identities,
                     since,
+                    barrier,
                 });
             }
             Road::Connection => self.authenticate(state, xid, op, &body)?,
@@ -411,6 +408,14 @@ impl<'a> Turn<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a read waits until it cannot show less than what was acknowledged before it. A
+    /// server alone has applied all that it has acknowledged.
+    fn is_barrier(&self, op: OpCode) -> bool {
+        let settings = &self.core.settings;
+        settings.is_ensemble()
+            && (op == OpCode::SYNC || (settings.linearizable_reads && op != OpCode::PING))
     }
 
     fn enqueue(&mut self, slot: Slot) {

@@ -19,6 +19,22 @@ impl Replica {
     }
 }
 
+impl Core {
+    /// Jumps to another state. Clients that are connected would miss the events in between: they
+    /// reconnect, and what they watch is compared then.
+    fn replace_state(&self, restored: State) -> State {
+        let mut state = self.state.write();
+        let position = restored.position();
+        let old = std::mem::replace(&mut *state, restored);
+        self.tracker.lock().clear();
+        drop(state);
+        self.close_all();
+        self.track_all_sessions();
+        self.applied.send_replace(position);
+        old
+    }
+}
+
 impl Machine for Replica {
     fn apply(&self, entries: &[Committed]) -> u64 {
         self.core.apply(entries)
@@ -39,7 +55,7 @@ impl Machine for Replica {
             builder.add(&block)?;
         }
         let restored = builder.finish()?;
-        let old: State = std::mem::replace(&mut *self.core.state.write(), restored);
+        let old = self.core.replace_state(restored);
         drop(old);
         Ok(())
     }

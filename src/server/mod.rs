@@ -4,6 +4,7 @@
 //! deletes idle containers. All end with the process.
 
 mod connection;
+mod health;
 mod listener;
 mod reaper;
 
@@ -17,10 +18,13 @@ use tokio::sync::watch;
 
 use crate::admin;
 use crate::auth::{self, Schemes};
-use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider};
-use crate::ensemble::{Ensemble, Options, StartError};
+use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider, Role, ServerSpec};
+use crate::ensemble::{Ensemble, Member, Options, Peering, StartError, Tcp};
 use crate::op::Flags;
-use crate::pipeline::{Core, LEASE_STEP_MS, OUTBOX_BYTES_MAX, Replica, Settings, drive_proposals};
+use crate::pipeline::{
+    Core, LEASE_STEP_MS, LinkService, OUTBOX_BYTES_MAX, Replica, Settings, drive_barriers,
+    drive_proposals,
+};
 use crate::state::State;
 use crate::types::ServerId;
 
@@ -30,10 +34,8 @@ const STANDALONE_ID: u64 = 1;
 /// Why the server could not start, each a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error(
-        "this configuration asks for an ensemble of {0} voting servers, which is not supported yet; remove its server.N lines to run standalone"
-    )]
-    Quorum(usize),
+    #[error("My id {0} not in the peer list")]
+    NotListed(u64),
     #[error("cannot listen on {address}: {source}")]
     Listen {
         address: String,
@@ -61,9 +63,6 @@ impl Server {
     /// # Errors
     /// What keeps the server from starting; nothing is left running then but by the runtime.
     pub async fn start(config: Config) -> Result<Self, ServeError> {
-        if config.is_quorum() {
-            return Err(ServeError::Quorum(config.voters().count()));
-        }
         let config = Arc::new(config);
         // Ports first: a taken one is found out before the data is touched.
         let listener = match &config.client_listen {
@@ -78,12 +77,27 @@ impl Server {
         let server = config.my_id.map_or(STANDALONE_ID, u64::from);
         let schemes = Arc::new(schemes(&config));
         let core = Core::new(settings(&config, ServerId(server)), State::new(schemes));
+        let peering = Peering {
+            members: members(&config),
+            listener: peer_listener(&config, server)?,
+            net: Arc::new(Tcp),
+            secret: None,
+            links: Arc::new(LinkService(Arc::clone(&core))),
+        };
+        let is_alone = peering.listener.is_none();
         let replica = Arc::new(Replica::new(Arc::clone(&core)));
-        let ensemble = Arc::new(Ensemble::start(options(&config, server), replica).await?);
-        core.track_all_sessions();
+        let ensemble =
+            Arc::new(Ensemble::start(options(&config, server), replica, peering).await?);
         let (stop, stopped) = watch::channel(false);
 
         tokio::spawn(drive_proposals(Arc::clone(&core), Arc::clone(&ensemble)));
+        tokio::spawn(drive_barriers(Arc::clone(&core)));
+        if is_alone {
+            core.set_serving(true);
+        } else {
+            let limit = sync_limit(&config);
+            tokio::spawn(health::run(Arc::clone(&core), Arc::clone(&ensemble), limit));
+        }
         if matches!(config.metrics, MetricsProvider::Prometheus { .. }) {
             let (core, ensemble) = (Arc::clone(&core), Arc::clone(&ensemble));
             tokio::spawn(admin::metrics::drive(core, ensemble, Arc::clone(&config)));
@@ -119,11 +133,53 @@ impl Server {
     /// clients find them again after the restart.
     pub async fn shutdown(self) {
         let _ = self.stop.send(true);
+        self.core.stop_leading().await;
+        self.ensemble.hand_over().await;
         for conn in self.core.connections() {
             conn.close(crate::pipeline::Close::AfterFlush);
         }
         self.ensemble.shutdown().await;
     }
+}
+
+/// The members that the configuration lists; none without an ensemble.
+fn members(config: &Config) -> Vec<Member> {
+    if !config.is_distributed() {
+        return Vec::new();
+    }
+    let member = |server: &ServerSpec| Member {
+        id: server.id,
+        spec: server.to_string(),
+        is_voter: server.role == Role::Participant,
+    };
+    config.servers.iter().map(member).collect()
+}
+
+/// The port that other servers reach this one by, when it is one of several.
+fn peer_listener(config: &Config, id: u64) -> Result<Option<TcpListener>, ServeError> {
+    if !config.is_distributed() {
+        return Ok(None);
+    }
+    let own = config.servers.iter().find(|server| server.id == id);
+    let Some(own) = own.and_then(|server| server.addresses.first()) else {
+        return Err(ServeError::NotListed(id));
+    };
+    let host = if config.ensemble.listen_on_all_ips {
+        "0.0.0.0".to_owned()
+    } else {
+        own.host.clone()
+    };
+    let address = HostPort {
+        host,
+        port: own.quorum_port,
+    };
+    listen(&address, None).map(Some)
+}
+
+/// How long a server may be out of touch with the quorum and go on serving.
+fn sync_limit(config: &Config) -> Duration {
+    let tick = Duration::from_millis(config.tick_time_ms.into());
+    tick * config.ensemble.sync_limit_ticks.max(1)
 }
 
 fn resolve(address: &HostPort) -> Result<SocketAddr, ServeError> {
@@ -183,10 +239,12 @@ fn settings(config: &Config, server: ServerId) -> Settings {
             .with(Flags::EXTENDED_TYPES, config.extended_types_enabled)
             .with(Flags::ENFORCE_QUOTA, config.enforce_quota)
             .with(Flags::SKIP_ACL, config.auth.skip_acl)
-            .with(Flags::RECONFIG_ENABLED, config.ensemble.reconfig_enabled),
+            .with(Flags::RECONFIG_ENABLED, config.ensemble.reconfig_enabled)
+            .with(Flags::ENSEMBLE, config.is_distributed()),
         tick_ms: i64::from(config.tick_time_ms),
         outstanding_max: u64::from(config.global_outstanding_limit),
         outbox_bytes_max: OUTBOX_BYTES_MAX,
+        linearizable_reads: false,
     }
 }
 

@@ -14,6 +14,9 @@ pub(super) async fn run(core: Arc<Core>, config: ContainerConfig) {
     let never_used_ms = i64::try_from(config.max_never_used_interval_ms).unwrap_or(i64::MAX);
     loop {
         tokio::time::sleep(interval).await;
+        if !core.is_leading() {
+            continue;
+        }
         for path in core.due_for_deletion(wall_clock_ms(), never_used_ms) {
             core.propose_container_deletion(&path);
             tokio::time::sleep(pause).await;

@@ -21,6 +21,8 @@ pub struct Session {
     pub timeout_ms: i32,
     /// Random, chosen by the server that created the session. Upstream derives it from the id.
     pub password: [u8; PASSWORD_LEN],
+    /// The newest attachment that a write of it came by, see [`crate::state::entry::Origin`].
+    pub attach: u64,
 }
 
 /// Sessions that were created and not closed.
@@ -46,6 +48,10 @@ impl SessionTable {
     #[must_use]
     pub fn get(&self, id: SessionId) -> Option<&Session> {
         self.sessions.get(&id)
+    }
+
+    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(&id)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {

@@ -36,6 +36,12 @@ impl Lease {
         self.heard_ms.fetch_max(now_ms, Ordering::Relaxed);
     }
 
+    /// The last sign of life, on the lease clock.
+    #[must_use]
+    pub fn heard_ms(&self) -> i64 {
+        self.heard_ms.load(Ordering::Relaxed)
+    }
+
     /// Expired or being closed: its requests are no longer taken.
     #[must_use]
     pub fn is_closing(&self) -> bool {
@@ -100,6 +106,16 @@ impl Tracker {
         self.sessions.insert(id, Arc::clone(&lease));
         self.place(id, lease.expires_ms());
         lease
+    }
+
+    /// Forgets all sessions, whose connections end.
+    pub fn clear(&mut self) {
+        for lease in self.sessions.values() {
+            lease.close();
+        }
+        self.sessions.clear();
+        self.buckets.clear();
+        self.bucket_of.clear();
     }
 
     #[must_use]

@@ -2,7 +2,7 @@
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 1 | format version, 1 |
+//! | 0 | 1 | format version, 2 |
 //! | 1 | 1 | [`Flags`] |
 //! | 2 | 8 | leader's clock, ms since the epoch |
 //! | 10 | | requests, one after the other |
@@ -16,6 +16,7 @@
 //! | 8 | server that owns the connection |
 //! | 8 | connection |
 //! | 4 | xid |
+//! | 8 | attachment of the session to that server |
 //! | 4 | number of identities |
 //! | 4+n, 4+n | scheme and id of each |
 //! | 4+n | body, as the client encoded it |
@@ -27,7 +28,7 @@ use crate::auth::Identity;
 use crate::op::Flags;
 use crate::types::{ConnId, ServerId, SessionId};
 
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
 const HEADER_LEN: usize = 10;
 
 /// What all requests of an entry share.
@@ -43,6 +44,14 @@ pub struct Origin {
     pub server: ServerId,
     pub conn: ConnId,
     pub xid: i32,
+    /// Rises each time when the session moves to another connection. A request of an older one that
+    /// arrives late is refused: its session goes on elsewhere, and its order must hold there.
+    pub attach: u64,
+}
+
+impl Origin {
+    /// The attachment of requests that servers make themselves.
+    pub const UNATTACHED: u64 = u64::MAX;
 }
 
 /// One write.
@@ -94,6 +103,7 @@ impl Batch {
         out.put_u64(origin.server.0);
         out.put_u64(origin.conn.0);
         out.put_i32(origin.xid);
+        out.put_u64(origin.attach);
         out.put_u32(u32::try_from(identities.len()).unwrap_or(u32::MAX));
         for identity in identities {
             // Not as a string for clients: Java's way to write some characters cannot be read back.
@@ -102,6 +112,44 @@ impl Batch {
         }
         Some(body).encode(out);
         self.len += 1;
+    }
+
+    /// Appends requests that another server has put into a batch.
+    pub fn push_encoded(&mut self, count: usize, requests: &[u8]) {
+        self.bytes.put_slice(requests);
+        self.len += count;
+    }
+
+    /// The requests alone, for [`Self::push_encoded`].
+    #[must_use]
+    pub fn into_encoded(self) -> Bytes {
+        self.bytes.freeze().slice(HEADER_LEN..)
+    }
+
+    /// The batch without the requests that are not wanted.
+    #[must_use]
+    pub fn retain(self, wanted: impl Fn(&Request<'_>) -> bool) -> Self {
+        let mut kept = Self::new();
+        let bytes = self.into_encoded();
+        let mut reader = Reader::new(&bytes);
+        while !reader.rest().is_empty() {
+            let before = reader.rest();
+            let Ok(request) = reader.read::<Request<'_>>() else {
+                break;
+            };
+            if wanted(&request) {
+                kept.push_encoded(1, &before[..before.len() - reader.rest().len()]);
+            }
+        }
+        kept
+    }
+
+    /// Looks at each request.
+    pub fn for_each(&self, mut look: impl FnMut(&Request<'_>)) {
+        let requests = Requests {
+            reader: Reader::new(&self.bytes[HEADER_LEN..]),
+        };
+        requests.for_each(|request| look(&request));
     }
 
     /// Requests in the batch.
@@ -175,6 +223,7 @@ impl<'a> Decode<'a> for Request<'a> {
         let server = ServerId(reader.read::<i64>()?.cast_unsigned());
         let conn = ConnId(reader.read::<i64>()?.cast_unsigned());
         let xid = reader.read()?;
+        let attach = reader.read::<i64>()?.cast_unsigned();
         let count = reader.read::<i32>()?;
         let mut identities = Vec::new();
         for _ in 0..count {
@@ -184,7 +233,12 @@ impl<'a> Decode<'a> for Request<'a> {
         Ok(Self {
             op,
             session,
-            origin: Origin { server, conn, xid },
+            origin: Origin {
+                server,
+                conn,
+                xid,
+                attach,
+            },
             identities,
             body,
         })
@@ -208,6 +262,7 @@ mod tests {
             server: ServerId(1),
             conn: ConnId(7),
             xid: 3,
+            attach: 4,
         };
         let identities = [
             Identity::new("ip", "127.0.0.1"),

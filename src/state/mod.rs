@@ -99,16 +99,42 @@ impl State {
         self.position = position;
     }
 
-    /// Adopts the settings that an entry was stamped with.
+    /// Adopts the settings that an entry was stamped with. An ensemble begins with epoch 1, as
+    /// upstream.
     pub fn begin_batch(&mut self, header: &BatchHeader) {
+        if header.flags.contains(Flags::ENSEMBLE) && self.zxid.epoch() == 0 {
+            self.zxid = Zxid(1 << 32);
+        }
         self.flags = header.flags;
         self.tree
             .set_extended_types(header.flags.contains(Flags::EXTENDED_TYPES));
     }
 
+    /// A session's writes come by its newest attachment only.
+    fn check_attachment(&mut self, request: &Request<'_>) -> Result<(), ErrorCode> {
+        let attach = request.origin.attach;
+        if attach == entry::Origin::UNATTACHED {
+            return Ok(());
+        }
+        if let Some(session) = self.sessions.get_mut(request.session) {
+            if attach < session.attach {
+                return Err(ErrorCode::SESSION_MOVED);
+            }
+            session.attach = attach;
+        }
+        Ok(())
+    }
+
     /// Evaluates one request of the batch. Total: whatever the bytes, there is an outcome.
     pub fn evaluate(&mut self, header: &BatchHeader, request: &Request<'_>) -> Applied {
         self.zxid = self.zxid.next();
+        if let Err(code) = self.check_attachment(request) {
+            return Applied {
+                zxid: self.zxid,
+                result: Err(code),
+                changes: Changes::new(),
+            };
+        }
         let identities = request.identities();
         let mut tx = Apply {
             tree: &mut self.tree,

@@ -65,6 +65,7 @@ impl Entry {
                 server: ServerId(1),
                 conn: ConnId(ask.session.cast_unsigned()),
                 xid: xid as i32,
+                attach: 0,
             };
             let session = SessionId(ask.session);
             batch.push(OpCode(ask.op), session, origin, &identities, &ask.body);

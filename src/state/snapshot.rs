@@ -134,6 +134,7 @@ fn put_sessions(sessions: &[(SessionId, Session)], out: &mut Vec<u8>) {
         out.put_i64(id.0);
         out.put_i32(session.timeout_ms);
         out.put_slice(&session.password);
+        out.put_u64(session.attach);
     }
 }
 
@@ -266,18 +267,19 @@ fn decode_acls(body: &[u8]) -> Option<Vec<(AclId, Vec<AclEntry>)>> {
 }
 
 fn decode_sessions(body: &[u8], sessions: &mut SessionTable) -> Option<()> {
-    const SESSION_LEN: usize = 12 + PASSWORD_LEN;
+    const SESSION_LEN: usize = 12 + PASSWORD_LEN + 8;
     let (records, rest) = body.as_chunks::<SESSION_LEN>();
     for record in records {
         let mut reader = Reader::new(record);
         let id = SessionId(reader.read().ok()?);
         let timeout_ms = reader.read().ok()?;
-        let password = reader.rest().try_into().ok()?;
+        let (password, attach) = reader.rest().split_first_chunk()?;
         sessions.insert(
             id,
             Session {
                 timeout_ms,
-                password,
+                password: *password,
+                attach: u64::from_be_bytes(attach.try_into().ok()?),
             },
         );
     }

@@ -23,6 +23,9 @@ const NO_MORE: u32 = u32::MAX;
 const BLOCK_BYTES_MAX: u32 = 1 << 31;
 const PREFIX: &str = "snapshot.";
 const UNFINISHED: &str = "unfinished.";
+const RECEIVING: &str = "unfinished.received.";
+/// Bytes behind the last block: they differ between any two files.
+pub const FOOTER_LEN: usize = 12;
 
 /// Files of one server.
 #[derive(Debug, Clone)]
@@ -122,6 +125,41 @@ impl SnapshotDir {
         writer.put(&MAGIC)?;
         writer.block(header)?;
         Ok(writer)
+    }
+
+    /// Where a snapshot that another server sends is gathered.
+    #[must_use]
+    pub fn receiving(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{RECEIVING}{name}"))
+    }
+
+    /// Removes what was received of other files.
+    ///
+    /// # Errors
+    /// The directory cannot be read or written.
+    pub fn forget_received_but(&self, keep: &Path) -> Result<(), StorageError> {
+        for name in self.names()? {
+            let path = self.path.join(&name);
+            if name.starts_with(RECEIVING) && path != keep {
+                fs::remove_file(&path).map_err(|source| StorageError::io(&path, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a received file, whole and flushed, the name of a snapshot.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn adopt(&self, path: &Path, term: u64, index: u64) -> Result<SnapshotFile, StorageError> {
+        let target = self.path.join(format!("{PREFIX}{term:016x}.{index:016x}"));
+        fs::rename(path, &target).map_err(|source| StorageError::io(&target, source))?;
+        fsync_dir(&self.path)?;
+        Ok(SnapshotFile {
+            path: target,
+            term,
+            index,
+        })
     }
 
     /// Removes all but the newest `retain` snapshots.
@@ -244,6 +282,11 @@ impl Reader {
     #[must_use]
     pub fn header(&self) -> &[u8] {
         &self.header
+    }
+
+    #[must_use]
+    pub fn into_header(self) -> Vec<u8> {
+        self.header
     }
 
     /// The next block, or `None` behind the last when the footer agrees.

@@ -1,0 +1,220 @@
+//! What other servers ask of this one.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::{Raft, ServerState};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use super::link::Link;
+use super::peer::{Class, HandshakeError, Peer, Stream, codec, tcp_stream};
+use super::peers::{PeerStatus, Peers, kind};
+use super::state_machine::StateMachine;
+use super::transfer;
+use super::types::TypeConfig;
+
+/// Append requests of a peer that wait for the log.
+const APPENDS_QUEUED_MAX: usize = 64;
+
+/// Accepts peers until the server stops.
+pub(crate) async fn listen(
+    listener: TcpListener,
+    peers: Arc<Peers>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                accept(&peers, tcp_stream(stream), address.to_string(), stopped.clone());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a peer");
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection in a task of its own, within the limit.
+pub(crate) fn accept(
+    peers: &Arc<Peers>,
+    stream: Stream,
+    address: String,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let Ok(place) = Arc::clone(&peers.places).try_acquire_owned() else {
+        tracing::warn!(address, "too many connections of servers");
+        return;
+    };
+    let peers = Arc::clone(peers);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = serve(&peers, stream, &address) => {}
+            _ = stopped.changed() => {}
+        }
+        drop(place);
+    });
+}
+
+async fn serve(peers: &Arc<Peers>, stream: Stream, address: &str) {
+    let peer = match peers.identity.accept(stream).await {
+        Ok(peer) => peer,
+        // Port scanners and health checks come by every few seconds.
+        Err(HandshakeError::Io(error)) => {
+            tracing::debug!(address, %error, "a connection to the peer port ended early");
+            return;
+        }
+        Err(error) => {
+            tracing::warn!(address, %error, "a connection to the peer port was refused");
+            return;
+        }
+    };
+    let (id, class) = (peer.id, peer.class);
+    let Some(raft) = peers.raft.get() else {
+        return;
+    };
+    let ended = match class {
+        Class::Append => {
+            let ended = serve_appends(peers, raft, peer).await;
+            peers.hung_up(id);
+            ended
+        }
+        Class::Ask => serve_questions(peers, raft, peer).await,
+        Class::Snapshot => transfer::receive(peers, raft, peer).await,
+        Class::Link => {
+            peers.links.serve(Link::new(peer)).await;
+            Ok(())
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(server = id, ?class, %error, "a connection of a server ended");
+    }
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a request that is none")
+}
+
+/// Appends in order, many at a time; answers in the same order.
+async fn serve_appends(
+    peers: &Arc<Peers>,
+    raft: &Raft<TypeConfig, StateMachine>,
+    peer: Peer,
+) -> io::Result<()> {
+    let (queue, queued) = mpsc::channel(APPENDS_QUEUED_MAX);
+    let (mut reader, mut writer) = (peer.reader, peer.writer);
+    let hearing = Arc::clone(peers);
+    let id = peer.id;
+    let reading = async move {
+        while let Some(frame) = reader.next().await? {
+            let request = codec::decode_append(frame.body)
+                .filter(|_| frame.kind == kind::APPEND)
+                .ok_or_else(malformed)?;
+            if request.vote.committed && request.vote.leader_id.voted_for == id {
+                hearing.heard(id, request.vote.leader_id.term);
+            }
+            if queue.send(request).await.is_err() {
+                break;
+            }
+        }
+        Ok::<_, io::Error>(())
+    };
+    let requests = futures_util::stream::unfold(queued, async |mut queued| {
+        queued.recv().await.map(|request| (request, queued))
+    });
+    let results = raft.stream_append(requests);
+    let answering = async {
+        let mut results = std::pin::pin!(results);
+        while let Some(result) = results.next().await {
+            let mut next = Some(result);
+            while let Some(result) = next {
+                let result = result.map_err(|error| io::Error::other(error.to_string()))?;
+                writer.put(kind::APPENDED, &codec::encode_append_result(&result));
+                next = results.next().now_or_never().flatten();
+            }
+            writer.flush().await?;
+        }
+        Ok::<_, io::Error>(())
+    };
+    // The reader's end ends the stream of requests, and that the answers.
+    let (read, answered) = tokio::join!(reading, answering);
+    read.and(answered)
+}
+
+async fn serve_questions(
+    peers: &Arc<Peers>,
+    raft: &Raft<TypeConfig, StateMachine>,
+    mut peer: Peer,
+) -> io::Result<()> {
+    while let Some(frame) = peer.reader.next().await? {
+        let answer = answer(peers, raft, frame.kind, frame.body).await?;
+        match answer {
+            Some(body) => peer.writer.send(kind::ANSWER, &body).await?,
+            None => peer.writer.send(kind::DECLINED, &[]).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn answer(
+    peers: &Arc<Peers>,
+    raft: &Raft<TypeConfig, StateMachine>,
+    kind: u8,
+    body: Bytes,
+) -> io::Result<Option<Bytes>> {
+    let failed = |error: &dyn std::fmt::Display| io::Error::other(error.to_string());
+    match kind {
+        kind::VOTE | kind::PRE_VOTE => {
+            let request = codec::decode_vote_request(body).ok_or_else(malformed)?;
+            if !peers.may_vote() {
+                return Ok(None);
+            }
+            let response = if kind == kind::VOTE {
+                raft.vote(request).await
+            } else {
+                raft.pre_vote(request).await
+            };
+            let response = response.map_err(|error| failed(&error))?;
+            Ok(Some(codec::encode_vote_response(&response)))
+        }
+        kind::TRANSFER => {
+            let request = codec::decode_transfer(body).ok_or_else(malformed)?;
+            if *request.to_node_id() == peers.identity.me && !peers.may_vote() {
+                return Ok(None);
+            }
+            let done = raft.handle_transfer_leader(request).await;
+            let done = done.map_err(|error| failed(&error))?;
+            Ok(done.is_ok().then(Bytes::new))
+        }
+        kind::LEADER_LOST => {
+            let term = body.first_chunk::<8>().ok_or_else(malformed)?;
+            let agrees = peers.lost_term() == Some(u64::from_be_bytes(*term));
+            Ok(agrees.then(Bytes::new))
+        }
+        kind::STATUS => Ok(Some(status(peers, raft).encode())),
+        _ => Err(malformed()),
+    }
+}
+
+/// What this server says of itself.
+pub(crate) fn status(peers: &Peers, raft: &Raft<TypeConfig, StateMachine>) -> PeerStatus {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    PeerStatus {
+        is_fresh: metrics.last_log_index.unwrap_or(0) == 0 && metrics.snapshot.is_none(),
+        is_leading: metrics.state == ServerState::Leader,
+        last_index: metrics.last_log_index.unwrap_or(0),
+        cluster: peers
+            .identity
+            .cluster
+            .load(std::sync::atomic::Ordering::Relaxed),
+    }
+}

@@ -1,0 +1,185 @@
+//! What this server knows of the others, beside what Raft knows.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use openraft::Raft;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use super::link::LinkHandler;
+use super::peer::{Class, Identity, Member, Peer};
+use super::state_machine::StateMachine;
+use super::types::TypeConfig;
+use crate::storage::snapshots::SnapshotDir;
+
+/// Kinds of frames behind the handshake.
+pub(crate) mod kind {
+    pub(crate) const VOTE: u8 = 10;
+    pub(crate) const PRE_VOTE: u8 = 11;
+    pub(crate) const TRANSFER: u8 = 12;
+    pub(crate) const LEADER_LOST: u8 = 13;
+    pub(crate) const STATUS: u8 = 14;
+    pub(crate) const ANSWER: u8 = 20;
+    pub(crate) const DECLINED: u8 = 21;
+    pub(crate) const APPEND: u8 = 30;
+    pub(crate) const APPENDED: u8 = 31;
+    pub(crate) const OFFER: u8 = 40;
+    pub(crate) const FROM: u8 = 41;
+    pub(crate) const CHUNK: u8 = 42;
+    pub(crate) const END: u8 = 43;
+    pub(crate) const INSTALLED: u8 = 44;
+}
+
+/// Connections of peers, handshakes under way included. Beyond it new ones are closed.
+pub(crate) const INBOUND_MAX: usize = 512;
+
+/// When the leader was last heard.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contact {
+    pub leader: u64,
+    pub term: u64,
+    pub heard: Instant,
+    /// Its connection was reset, and it has not been heard since.
+    pub is_lost: bool,
+}
+
+pub(crate) struct Peers {
+    pub identity: Identity,
+    pub raft: OnceLock<Raft<TypeConfig, StateMachine>>,
+    pub snapshots: SnapshotDir,
+    pub links: Arc<dyn LinkHandler>,
+    /// A server that has lost its disk must not vote before it has caught up: it could help to
+    /// elect somebody who lacks what it has acknowledged.
+    pub may_vote: AtomicBool,
+    pub contact: Mutex<Option<Contact>>,
+    pub lost: Notify,
+    /// Who is a member by the configuration, for the first leader.
+    pub configured: Vec<Member>,
+    pub places: Arc<Semaphore>,
+    /// One snapshot is received at a time.
+    pub receiving: tokio::sync::Mutex<()>,
+}
+
+impl Peers {
+    /// Hears a member's address from Raft.
+    pub(crate) fn learn(&self, id: u64, spec: &str) {
+        if spec.is_empty() {
+            return;
+        }
+        let mut members = self.identity.members.write();
+        members
+            .entry(id)
+            .and_modify(|member| spec.clone_into(&mut member.spec))
+            .or_insert_with(|| Member {
+                id,
+                spec: spec.to_owned(),
+                is_voter: true,
+            });
+    }
+
+    /// Takes over the membership that Raft has.
+    pub(crate) fn set_members(&self, members: impl IntoIterator<Item = Member>) {
+        *self.identity.members.write() = members
+            .into_iter()
+            .map(|member| (member.id, member))
+            .collect::<BTreeMap<_, _>>();
+    }
+
+    /// The leader of a term was heard.
+    pub(crate) fn heard(&self, leader: u64, term: u64) {
+        let mut contact = self.contact.lock();
+        if contact.is_none_or(|contact| contact.term <= term) {
+            *contact = Some(Contact {
+                leader,
+                term,
+                heard: Instant::now(),
+                is_lost: false,
+            });
+        }
+    }
+
+    /// A connection that a peer sends its appends by was reset or closed.
+    pub(crate) fn hung_up(&self, peer: u64) {
+        let mut contact = self.contact.lock();
+        if let Some(contact) = contact.as_mut()
+            && contact.leader == peer
+            && !contact.is_lost
+        {
+            contact.is_lost = true;
+            self.lost.notify_one();
+        }
+    }
+
+    /// The term whose leader has hung up.
+    pub(crate) fn lost_term(&self) -> Option<u64> {
+        let contact = self.contact.lock();
+        contact.filter(|contact| contact.is_lost).map(|c| c.term)
+    }
+
+    pub(crate) fn may_vote(&self) -> bool {
+        self.may_vote.load(Ordering::Acquire)
+    }
+
+    /// Asks a member one question over a connection of its own.
+    pub(crate) async fn ask(
+        &self,
+        target: u64,
+        kind: u8,
+        body: &[u8],
+        patience: Duration,
+    ) -> io::Result<Bytes> {
+        let asking = async {
+            let mut peer = self.identity.connect(target, Class::Ask).await?;
+            ask(&mut peer, kind, body).await
+        };
+        timeout(patience, asking)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// Sends one question and waits for its answer.
+pub(crate) async fn ask(peer: &mut Peer, kind: u8, body: &[u8]) -> io::Result<Bytes> {
+    peer.writer.send(kind, body).await?;
+    match peer.reader.next().await? {
+        Some(frame) if frame.kind == kind::ANSWER => Ok(frame.body),
+        Some(_) => Err(io::Error::other("the other server declines")),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// What a server says of itself to one that starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PeerStatus {
+    /// It has nothing yet that could be lost.
+    pub is_fresh: bool,
+    pub is_leading: bool,
+    pub last_index: u64,
+    pub cluster: u64,
+}
+
+impl PeerStatus {
+    pub(crate) fn encode(self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(u8::from(self.is_fresh));
+        out.put_u8(u8::from(self.is_leading));
+        out.put_u64(self.last_index);
+        out.put_u64(self.cluster);
+        out.freeze()
+    }
+
+    pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
+        Some(Self {
+            is_fresh: bytes.try_get_u8().ok()? != 0,
+            is_leading: bytes.try_get_u8().ok()? != 0,
+            last_index: bytes.try_get_u64().ok()?,
+            cluster: bytes.try_get_u64().ok()?,
+        })
+    }
+}

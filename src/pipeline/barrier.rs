@@ -1,0 +1,108 @@
+//! Reads that must see everything acknowledged before they arrived: `sync`, and every read when the
+//! server is configured so.
+//!
+//! They gather in rounds. While one round finds out which entry has to be applied, and waits for
+//! it, the next one gathers; so any number of them costs one question to the leader at a time.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::Core;
+use super::asks::Ask;
+use super::conn::Conn;
+use super::prep::WatchAccess;
+use crate::types::ConnId;
+
+/// A round of barriers; 0 is always over.
+pub(super) type Round = u64;
+
+pub(super) struct Barriers {
+    gathering: Mutex<Gathering>,
+    over: AtomicU64,
+    wake: Notify,
+}
+
+struct Gathering {
+    round: Round,
+    waiting: HashSet<ConnId>,
+}
+
+impl Default for Barriers {
+    fn default() -> Self {
+        Self {
+            gathering: Mutex::new(Gathering {
+                round: 1,
+                waiting: HashSet::new(),
+            }),
+            over: AtomicU64::new(0),
+            wake: Notify::new(),
+        }
+    }
+}
+
+impl Barriers {
+    /// The round that a read of this connection has to wait for.
+    pub(super) fn join(&self, conn: ConnId) -> Round {
+        let mut gathering = self.gathering.lock();
+        gathering.waiting.insert(conn);
+        self.wake.notify_one();
+        gathering.round
+    }
+
+    pub(super) fn is_over(&self, round: Round) -> bool {
+        round <= self.over.load(Ordering::Acquire)
+    }
+}
+
+/// Runs the rounds until the process ends.
+pub async fn drive_barriers(core: Arc<Core>) {
+    loop {
+        core.barriers.wake.notified().await;
+        let (round, waiting) = {
+            let mut gathering = core.barriers.gathering.lock();
+            if gathering.waiting.is_empty() {
+                continue;
+            }
+            gathering.round += 1;
+            (gathering.round - 1, std::mem::take(&mut gathering.waiting))
+        };
+        if !core.catch_up().await {
+            return;
+        }
+        core.barriers.over.store(round, Ordering::Release);
+        for id in waiting {
+            let conn = core.connections.lock().by_id.get(&id).map(Arc::clone);
+            if let Some(conn) = conn {
+                core.go_on(&conn);
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Returns when this server has applied all that was acknowledged anywhere before the call;
+    /// false when it is about to stop. Waits for a leader when there is none.
+    pub async fn catch_up(&self) -> bool {
+        let (answer, index) = oneshot::channel();
+        self.asks.push(Ask::ReadIndex(answer));
+        let Ok(index) = index.await else {
+            return false;
+        };
+        let mut applied = self.applied();
+        applied.wait_for(|at| at.index >= index).await.is_ok()
+    }
+
+    /// Answers what a connection's queue begins with and need not wait any more.
+    fn go_on(&self, conn: &Arc<Conn>) {
+        let state = self.state.read();
+        let mut inner = conn.lock();
+        let mut watches = WatchAccess::Shared(&self.watches);
+        self.answer_reads(&state, conn, &mut inner, &mut watches);
+        drop(inner);
+        conn.wake.notify_one();
+    }
+}

@@ -1,0 +1,131 @@
+//! Requests that wait for their entry, or for the way to the leader.
+
+use std::collections::VecDeque;
+
+use jute::OpCode;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::auth::Identity;
+use crate::state::entry::{Batch, Origin};
+use crate::types::SessionId;
+
+/// Requests in one entry.
+const BATCH_LEN_MAX: usize = 256;
+/// Bytes of one entry, unless a single request is larger.
+const BATCH_BYTES_MAX: usize = 256 << 10;
+
+/// Batches that may wait before links from other servers are not read from. The server's own
+/// connections stop at `globalOutstandingLimit` and at [`IN_FLIGHT_MAX`](super::IN_FLIGHT_MAX).
+pub(super) const WAITING_MAX: usize = 64;
+
+#[derive(Default)]
+struct Waiting {
+    /// Never empty batches; the last one is being filled.
+    batches: VecDeque<Batch>,
+    /// Nothing more is taken.
+    closed: bool,
+}
+
+#[derive(Default)]
+pub struct Proposals {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+    room: Notify,
+}
+
+impl Proposals {
+    pub(super) fn push(
+        &self,
+        op: OpCode,
+        session: SessionId,
+        origin: Origin,
+        identities: &[Identity],
+        body: &[u8],
+    ) {
+        self.fill(1, body.len(), |batch| {
+            batch.push(op, session, origin, identities, body);
+        });
+    }
+
+    /// Queues requests of another server; false when nothing more is taken.
+    pub(super) fn push_encoded(&self, count: usize, requests: &[u8]) -> bool {
+        self.fill(count, requests.len(), |batch| {
+            batch.push_encoded(count, requests);
+        })
+    }
+
+    /// Takes nothing more. What is there already can still be popped.
+    pub(super) fn close(&self) {
+        self.waiting.lock().closed = true;
+    }
+
+    fn fill(&self, count: usize, bytes: usize, fill: impl FnOnce(&mut Batch)) -> bool {
+        let mut guard = self.waiting.lock();
+        if guard.closed {
+            return false;
+        }
+        let waiting = &mut guard.batches;
+        let has_room = |batch: &Batch| {
+            batch.len() + count <= BATCH_LEN_MAX && batch.byte_len() + bytes <= BATCH_BYTES_MAX
+        };
+        if !waiting.back().is_some_and(has_room) {
+            waiting.push_back(Batch::new());
+        }
+        if let Some(batch) = waiting.back_mut() {
+            fill(batch);
+        }
+        drop(guard);
+        self.wake.notify_one();
+        true
+    }
+
+    pub(super) fn pop(&self) -> Option<Batch> {
+        let batch = self.waiting.lock().batches.pop_front();
+        self.room.notify_waiters();
+        batch
+    }
+
+    /// Puts batches back that were taken and not sent, in their order.
+    pub(super) fn put_back(&self, batches: impl DoubleEndedIterator<Item = Batch>) {
+        let mut waiting = self.waiting.lock();
+        for batch in batches.rev() {
+            waiting.batches.push_front(batch);
+        }
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// Replaces what waits.
+    pub(super) fn rework(&self, rework: impl FnOnce(VecDeque<Batch>) -> VecDeque<Batch>) {
+        let mut waiting = self.waiting.lock();
+        waiting.batches = rework(std::mem::take(&mut waiting.batches));
+    }
+
+    /// Returns when something may wait.
+    pub(super) async fn wait(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Returns when there is room for requests of other servers.
+    pub(super) async fn room(&self) {
+        loop {
+            let room = self.room.notified();
+            if self.len() < WAITING_MAX {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// Batches that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.lock().batches.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
