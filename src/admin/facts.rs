@@ -45,6 +45,26 @@ impl std::fmt::Display for Value {
     }
 }
 
+pub(super) const LEADER: &str = "leader";
+
+/// What this server is, in upstream's words; nothing while it does not serve.
+pub(super) fn role(sources: Sources<'_>) -> Option<&'static str> {
+    if !sources.core.is_serving() {
+        return None;
+    }
+    if !sources.core.settings.is_ensemble() {
+        return Some("standalone");
+    }
+    let status = sources.ensemble.status();
+    Some(if status.is_leader {
+        LEADER
+    } else if status.is_voter {
+        "follower"
+    } else {
+        "observer"
+    })
+}
+
 /// Milliseconds, from microseconds.
 pub(super) fn whole_ms(us: u64) -> u64 {
     us / 1000

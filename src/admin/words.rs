@@ -32,6 +32,9 @@ const KNOWN: [&str; 18] = [
     "wchc", "wchp", "wchs", "mntr", "isro", "hash",
 ];
 
+/// What most words are answered with while there is no quorum.
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
+
 /// Upstream's default trace mask, which nothing here reads.
 const TRACE_MASK: &str = "306";
 
@@ -47,12 +50,18 @@ pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<Str
             "{word} is not executed because it is not in the whitelist.\n"
         ));
     }
+    let role = facts::role(sources);
+    // These need no state.
+    if role.is_none() && !["ruok", "envi", "gtmk", "stmk", "isro"].contains(&word) {
+        return Some(NOT_SERVING.to_owned());
+    }
+    let mode = role.unwrap_or_default();
     Some(match word {
         "ruok" => "imok".to_owned(),
-        "isro" => "rw".to_owned(),
+        "isro" => if role.is_some() { "rw" } else { "null" }.to_owned(),
         "gtmk" | "stmk" => TRACE_MASK.to_owned(),
-        "srvr" => srvr(sources, None),
-        "stat" => srvr(sources, Some(asking)),
+        "srvr" => srvr(sources, mode, None),
+        "stat" => srvr(sources, mode, Some(asking)),
         "cons" => cons(sources.core, asking),
         "crst" => {
             for conn in sources.core.connections() {
@@ -75,7 +84,7 @@ pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<Str
         "wchs" => wchs(sources.core),
         "wchc" => wchc(sources.core),
         "wchp" => wchp(sources.core),
-        "mntr" => mntr(sources),
+        "mntr" => mntr(sources, mode),
         "hash" => sources
             .core
             .look(|state| format!("{:x}: {}\n", state.zxid().0, state.tree.digest())),
@@ -84,7 +93,7 @@ pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<Str
 }
 
 /// `srvr`, and `stat`, which lists the clients as well.
-fn srvr(sources: Sources<'_>, clients_for: Option<ConnId>) -> String {
+fn srvr(sources: Sources<'_>, mode: &str, clients_for: Option<ConnId>) -> String {
     let core = sources.core;
     let latency = core.counters.latency.summary();
     let mut text = format!("Zookeeper version: {}\n", crate::VERSION_LINE);
@@ -98,7 +107,7 @@ fn srvr(sources: Sources<'_>, clients_for: Option<ConnId>) -> String {
     let zxid = core.look(crate::state::State::zxid);
     let _ = write!(
         text,
-        "Latency min/avg/max: {}/{}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {zxid}\nMode: standalone\nNode count: {}\n",
+        "Latency min/avg/max: {}/{}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {zxid}\nMode: {mode}\nNode count: {}\n",
         whole_ms(latency.min_us),
         facts::Value::Double(average_ms(latency)),
         whole_ms(latency.max_us),
@@ -108,6 +117,10 @@ fn srvr(sources: Sources<'_>, clients_for: Option<ConnId>) -> String {
         core.counters.outstanding.load(Ordering::Relaxed),
         facts::node_count(core),
     );
+    if mode == facts::LEADER {
+        // Upstream's sizes of proposals, which it has not measured either before the first one.
+        text.push_str("Proposal sizes last/min/max: -1/-1/-1\n");
+    }
     text
 }
 
@@ -398,9 +411,9 @@ fn wchc(core: &Core) -> String {
     text
 }
 
-fn mntr(sources: Sources<'_>) -> String {
+fn mntr(sources: Sources<'_>, mode: &str) -> String {
     let mut text = format!(
-        "zk_version\t{}\nzk_server_state\tstandalone\n",
+        "zk_version\t{}\nzk_server_state\t{mode}\n",
         crate::VERSION_LINE
     );
     let put = |text: &mut String, name: &str, value: &dyn std::fmt::Display| {

@@ -19,7 +19,7 @@ const EXIT_FAILED: u8 = 1;
 const EXIT_DATA_DIR: u8 = 3;
 
 /// What is logged unless `MEERKAT_LOG` says otherwise.
-const LOG_DEFAULT: &str = "info,openraft=warn";
+const LOG_DEFAULT: &str = "info,openraft=error";
 
 fn main() -> ExitCode {
     let level =

@@ -84,7 +84,8 @@ pub(super) async fn follow(core: &Arc<Core>, ensemble: &Ensemble, leader: u64, t
                         batch.push_encoded(count as usize, &requests);
                         batch
                     });
-                    core.proposals.put_back(unsent.collect::<Vec<_>>().into_iter());
+                    core.proposals
+                        .put_back(unsent.collect::<Vec<_>>().into_iter());
                     return;
                 }
             },
@@ -156,7 +157,10 @@ async fn resume(
 }
 
 fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a message that does not belong here")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "a message that does not belong here",
+    )
 }
 
 async fn next(reader: &mut LinkReader) -> io::Result<Option<Message>> {
@@ -305,7 +309,7 @@ impl Core {
                 .map(|batch| {
                     batch.retain(|request| {
                         let conn = request.origin.conn;
-                        let is_own = conn == Core::NO_CONN;
+                        let is_own = conn == Self::NO_CONN;
                         let goes_on = connections.by_id.contains_key(&conn);
                         request.origin.server == self.settings.server
                             && (is_own || (goes_on && !given_up.contains(&conn)))
