@@ -96,11 +96,8 @@ pub(super) async fn lead_alone(
     Ok(())
 }
 
-
 /// A server of an ensemble must not begin on the data of one without.
-pub(super) async fn refuse_alone(
-    raft: &Raft<TypeConfig, StateMachine>,
-) -> Result<(), StartError> {
+pub(super) async fn refuse_alone(raft: &Raft<TypeConfig, StateMachine>) -> Result<(), StartError> {
     let members = raft
         .with_raft_state(|state| members_of(state.membership_state.effective().membership()))
         .await
@@ -145,12 +142,7 @@ impl Marker {
 }
 
 /// Begins a new ensemble, or joins the one that is there.
-pub(super) async fn form(
-    peers: Arc<Peers>,
-    members: Vec<Member>,
-    marker: Marker,
-    is_new: bool,
-) {
+pub(super) async fn form(peers: Arc<Peers>, members: Vec<Member>, marker: Marker, is_new: bool) {
     let Some(raft) = peers.raft.get() else { return };
     if is_new && !marker.exists() && is_first_start(&peers, &members).await {
         let nodes: BTreeMap<u64, BasicNode> = members
@@ -188,7 +180,11 @@ fn allow_votes(peers: &Peers, raft: &Raft<TypeConfig, StateMachine>) {
 /// Asks the members until a majority of voters has nothing, or one has something.
 async fn is_first_start(peers: &Peers, members: &[Member]) -> bool {
     let me = peers.identity.me;
-    let voters: Vec<u64> = members.iter().filter(|m| m.is_voter).map(|m| m.id).collect();
+    let voters: Vec<u64> = members
+        .iter()
+        .filter(|m| m.is_voter)
+        .map(|m| m.id)
+        .collect();
     if !voters.contains(&me) {
         // An observer waits for a leader to add it.
         return false;
@@ -208,7 +204,10 @@ async fn is_first_start(peers: &Peers, members: &[Member]) -> bool {
 }
 
 async fn ask_status(peers: &Peers, id: u64) -> Option<PeerStatus> {
-    let answer = peers.ask(id, kind::STATUS, &[], STATUS_PATIENCE).await.ok()?;
+    let answer = peers
+        .ask(id, kind::STATUS, &[], STATUS_PATIENCE)
+        .await
+        .ok()?;
     PeerStatus::decode(answer)
 }
 
@@ -304,13 +303,19 @@ pub(super) async fn replace_lost_leader(peers: Arc<Peers>) {
     loop {
         peers.lost.notified().await;
         let Some(raft) = peers.raft.get() else { return };
-        let Some(lost) = *peers.contact.lock() else { continue };
+        let Some(lost) = *peers.contact.lock() else {
+            continue;
+        };
         let voters: Vec<u64> = raft.voter_ids().collect();
         let me = peers.identity.me;
         if !voters.contains(&me) || !peers.may_vote() {
             continue;
         }
-        let others: Vec<u64> = voters.iter().copied().filter(|id| *id != lost.leader).collect();
+        let others: Vec<u64> = voters
+            .iter()
+            .copied()
+            .filter(|id| *id != lost.leader)
+            .collect();
         let rank = others.iter().position(|id| *id == me).unwrap_or(0);
         tokio::time::sleep(RANK_STEP * u32::try_from(rank).unwrap_or(u32::MAX)).await;
         for _ in 0..LOST_TRIES {

@@ -33,7 +33,12 @@ pub(crate) async fn listen(
         };
         match accepted {
             Ok((stream, address)) => {
-                accept(&peers, tcp_stream(stream), address.to_string(), stopped.clone());
+                accept(
+                    &peers,
+                    tcp_stream(stream),
+                    address.to_string(),
+                    stopped.clone(),
+                );
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a peer");

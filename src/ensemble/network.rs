@@ -18,9 +18,9 @@ use openraft::raft::{
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2, alias};
 use tokio::time::timeout;
 
+use super::peer::{Class, Peer, codec};
 use super::peers::{Peers, ask, kind};
 use super::transfer;
-use super::peer::{Class, Peer, codec};
 use super::types::TypeConfig;
 
 /// Append requests that one peer may have unanswered.

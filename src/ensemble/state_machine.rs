@@ -318,7 +318,11 @@ fn write(
 ) -> Result<Current, StorageError> {
     let begun = std::time::Instant::now();
     let id = meta.last_log_id.unwrap_or_else(|| log_id(0, 0));
-    let mut writer = dir.create(*id.leader_id, id.index, &encode_snapshot_header(&meta, cluster))?;
+    let mut writer = dir.create(
+        *id.leader_id,
+        id.index,
+        &encode_snapshot_header(&meta, cluster),
+    )?;
     let mut block = Vec::new();
     while source.next_block(&mut block) {
         writer.block(&block)?;

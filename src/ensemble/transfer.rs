@@ -23,9 +23,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::peer::{Class, Peer};
 use super::peers::{Peers, kind};
 use super::state_machine::StateMachine;
-use super::types::{
-    TypeConfig, Vote, decode_snapshot_header, decode_vote, encode_vote, log_id,
-};
+use super::types::{TypeConfig, Vote, decode_snapshot_header, decode_vote, encode_vote, log_id};
 use crate::storage::StorageError;
 use crate::storage::snapshots::{FOOTER_LEN, Reader};
 
@@ -93,9 +91,12 @@ pub(crate) async fn send(
         if read == 0 {
             return Err(ended());
         }
-        timeout(CHUNK_PATIENCE, peer.writer.send(kind::CHUNK, &chunk[..read]))
-            .await
-            .map_err(late)??;
+        timeout(
+            CHUNK_PATIENCE,
+            peer.writer.send(kind::CHUNK, &chunk[..read]),
+        )
+        .await
+        .map_err(late)??;
         offset += read as u64;
         let due_ms = (offset - first) * 1000 / BYTES_PER_SECOND;
         sleep_until(begun + Duration::from_millis(due_ms)).await;
@@ -164,7 +165,12 @@ pub(crate) async fn receive(
         file.set_len(0).await?;
         have = 0;
     }
-    tracing::info!(server = peer.id, bytes = offer.len, offset = have, "receiving a snapshot");
+    tracing::info!(
+        server = peer.id,
+        bytes = offer.len,
+        offset = have,
+        "receiving a snapshot"
+    );
     peer.writer.send(kind::FROM, &have.to_be_bytes()).await?;
     loop {
         let frame = timeout(CHUNK_PATIENCE, peer.reader.next())
@@ -220,7 +226,10 @@ pub(crate) async fn receive(
 fn check(path: &std::path::Path, header: &[u8]) -> Result<(), StorageError> {
     let mut reader = Reader::open(path)?;
     if reader.header() != header {
-        return Err(StorageError::corrupt(path, "its header is not what was offered"));
+        return Err(StorageError::corrupt(
+            path,
+            "its header is not what was offered",
+        ));
     }
     while reader.next_block()?.is_some() {}
     Ok(())

@@ -218,7 +218,9 @@ impl Conn {
     pub(super) fn writes_in_flight(&self) -> usize {
         let inner = self.inner.lock();
         let writes = inner.in_flight.iter();
-        writes.filter(|slot| matches!(slot, Slot::Write { .. })).count()
+        writes
+            .filter(|slot| matches!(slot, Slot::Write { .. }))
+            .count()
     }
 
     /// Bytes that wait to be sent.

@@ -121,9 +121,7 @@ impl Core {
                     (xid, op, since)
                 }
             };
-            self.counters
-                .outstanding
-                .fetch_sub(1, Ordering::Relaxed);
+            self.counters.outstanding.fetch_sub(1, Ordering::Relaxed);
             let latency_us = latency_us(now, since);
             self.counters.read_latency.record(latency_us, 1);
             self.counters.read_histogram.record(latency_us, 1);
@@ -234,7 +232,8 @@ impl Finish<'_> {
             inner.in_flight.clear();
         } else {
             let mut watches = WatchAccess::Held(self.watches);
-            self.core.answer_reads(state, conn, &mut inner, &mut watches);
+            self.core
+                .answer_reads(state, conn, &mut inner, &mut watches);
         }
         self.mark(conn, &mut inner);
     }

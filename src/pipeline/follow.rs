@@ -84,7 +84,8 @@ pub(super) async fn follow(core: &Arc<Core>, ensemble: &Ensemble, leader: u64, t
                         batch.push_encoded(count as usize, &requests);
                         batch
                     });
-                    core.proposals.put_back(unsent.collect::<Vec<_>>().into_iter());
+                    core.proposals
+                        .put_back(unsent.collect::<Vec<_>>().into_iter());
                     return;
                 }
             },
@@ -156,7 +157,10 @@ async fn resume(
 }
 
 fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a message that does not belong here")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "a message that does not belong here",
+    )
 }
 
 async fn next(reader: &mut LinkReader) -> io::Result<Option<Message>> {

@@ -68,7 +68,10 @@ impl Links {
 
     fn all(&self) -> Vec<(u64, Arc<PeerLink>)> {
         let peers = self.peers.lock();
-        peers.iter().map(|(id, link)| (*id, Arc::clone(link))).collect()
+        peers
+            .iter()
+            .map(|(id, link)| (*id, Arc::clone(link)))
+            .collect()
     }
 }
 
@@ -228,7 +231,10 @@ impl Core {
             return None;
         }
         let mut tracker = self.tracker.lock();
-        if tracker.lease(session).is_some_and(|lease| lease.is_closing()) {
+        if tracker
+            .lease(session)
+            .is_some_and(|lease| lease.is_closing())
+        {
             return None;
         }
         tracker.track(session, timeout_ms, self.heard_now_ms());
@@ -377,7 +383,12 @@ async fn serve_open(
     mut incoming: mpsc::Receiver<Message>,
 ) -> std::io::Result<()> {
     let (reader, writer) = (&mut link.reader, &mut link.writer);
-    put(writer, &Message::Resume { last: received.last });
+    put(
+        writer,
+        &Message::Resume {
+            last: received.last,
+        },
+    );
     writer.flush().await?;
     let mut stopping: watch::Receiver<bool> = core.stopping.subscribe();
     loop {

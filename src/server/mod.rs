@@ -86,8 +86,7 @@ impl Server {
         };
         let is_alone = peering.listener.is_none();
         let replica = Arc::new(Replica::new(Arc::clone(&core)));
-        let ensemble =
-            Arc::new(Ensemble::start(options(&config, server), replica, peering).await?);
+        let ensemble = Arc::new(Ensemble::start(options(&config, server), replica, peering).await?);
         let (stop, stopped) = watch::channel(false);
 
         tokio::spawn(drive_proposals(Arc::clone(&core), Arc::clone(&ensemble)));

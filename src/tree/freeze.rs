@@ -181,11 +181,7 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    pub(crate) fn new(
-        extended_types: bool,
-        slots: u32,
-        acls: Vec<(AclId, Vec<AclEntry>)>,
-    ) -> Self {
+    pub(crate) fn new(extended_types: bool, slots: u32, acls: Vec<(AclId, Vec<AclEntry>)>) -> Self {
         let acls = acls
             .into_iter()
             .map(|(id, list)| (id, list.into()))

@@ -34,7 +34,9 @@ fn get_optional(bytes: &mut Bytes) -> Option<Option<LogId>> {
 const VOTE_LEN: usize = 17;
 
 fn get_vote(bytes: &mut Bytes) -> Option<Vote> {
-    (bytes.len() >= VOTE_LEN).then(|| bytes.split_to(VOTE_LEN)).and_then(decode_vote)
+    (bytes.len() >= VOTE_LEN)
+        .then(|| bytes.split_to(VOTE_LEN))
+        .and_then(decode_vote)
 }
 
 /// Vote, previous log id, committed log id, first index, then each entry behind its length.
@@ -43,7 +45,12 @@ pub(crate) fn encode_append(request: &AppendEntriesRequest<TypeConfig>) -> Bytes
     out.put_slice(&encode_vote(&request.vote));
     put_optional(request.prev_log_id.as_ref(), &mut out);
     put_optional(request.leader_commit.as_ref(), &mut out);
-    out.put_u64(request.entries.first().map_or(0, |entry| entry.log_id.index));
+    out.put_u64(
+        request
+            .entries
+            .first()
+            .map_or(0, |entry| entry.log_id.index),
+    );
     for entry in &request.entries {
         let record = encode_entry(entry);
         out.put_u32(u32::try_from(record.len()).unwrap_or(u32::MAX));
@@ -143,7 +150,11 @@ pub(crate) fn encode_transfer(request: &TransferLeaderRequest<TypeConfig>) -> By
 pub(crate) fn decode_transfer(mut bytes: Bytes) -> Option<TransferLeaderRequest<TypeConfig>> {
     let from = get_vote(&mut bytes)?;
     let to = bytes.try_get_u64().ok()?;
-    Some(TransferLeaderRequest::new(from, to, get_optional(&mut bytes)?))
+    Some(TransferLeaderRequest::new(
+        from,
+        to,
+        get_optional(&mut bytes)?,
+    ))
 }
 
 #[cfg(test)]
