@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::pipeline::{Core, LatencySummary};
+use crate::pipeline::{Core, LatencySummary, Service};
 
 use super::words::Sources;
 
@@ -46,11 +46,14 @@ impl std::fmt::Display for Value {
 }
 
 pub(super) const LEADER: &str = "leader";
+pub(super) const READ_ONLY: &str = "read-only";
 
 /// What this server is, in upstream's words; nothing while it does not serve.
 pub(super) fn role(sources: Sources<'_>) -> Option<&'static str> {
-    if !sources.core.is_serving() {
-        return None;
+    match sources.core.service() {
+        Service::Nobody => return None,
+        Service::ReadOnly => return Some(READ_ONLY),
+        Service::Everybody => {}
     }
     if !sources.core.settings.is_ensemble() {
         return Some("standalone");
@@ -124,7 +127,10 @@ pub(super) fn gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
         ("ephemerals_count", Integer(ephemerals as u64)),
         ("approximate_data_size", Integer(data_bytes)),
         ("global_sessions", Integer(sessions as u64)),
-        ("local_sessions", Integer(0)),
+        (
+            "local_sessions",
+            Integer(core.look_at_locals(|locals| locals.len()) as u64),
+        ),
         ("open_file_descriptor_count", Integer(open_files)),
         ("max_file_descriptor_count", Integer(max_files)),
         ("uptime", Integer(uptime_ms(core.started))),

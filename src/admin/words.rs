@@ -58,7 +58,12 @@ pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<Str
     let mode = role.unwrap_or_default();
     Some(match word {
         "ruok" => "imok".to_owned(),
-        "isro" => if role.is_some() { "rw" } else { "null" }.to_owned(),
+        "isro" => match role {
+            None => "null",
+            Some(facts::READ_ONLY) => "ro",
+            Some(_) => "rw",
+        }
+        .to_owned(),
         "gtmk" | "stmk" => TRACE_MASK.to_owned(),
         "srvr" => srvr(sources, mode, None),
         "stat" => srvr(sources, mode, Some(asking)),
@@ -97,6 +102,9 @@ fn srvr(sources: Sources<'_>, mode: &str, clients_for: Option<ConnId>) -> String
     let core = sources.core;
     let latency = core.counters.latency.summary();
     let mut text = format!("Zookeeper version: {}\n", crate::VERSION_LINE);
+    if mode == facts::READ_ONLY {
+        text.push_str("READ-ONLY mode; serving only read-only clients\n");
+    }
     if let Some(asking) = clients_for {
         text.push_str("Clients:\n");
         for conn in core.connections() {

@@ -282,8 +282,7 @@ impl Core {
                 handshake.answer(asked.session, &asked.password, &mut inner.outbox);
             }
             None => {
-                inner.close = Some(Close::AfterFlush);
-                handshake.refuse(&mut inner.outbox);
+                inner.refuse(handshake);
             }
         }
         drop(inner);

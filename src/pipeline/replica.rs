@@ -27,6 +27,9 @@ impl Core {
         let position = restored.position();
         let old = std::mem::replace(&mut *state, restored);
         self.tracker.lock().clear();
+        self.locals
+            .lock()
+            .forget_known(|session| state.sessions.contains(session));
         drop(state);
         self.close_all();
         self.track_all_sessions();
