@@ -1,6 +1,6 @@
 //! Black-box harness: our server and Apache ZooKeeper, side by side over TCP.
 //!
-//! * [`server`] starts one of the two;
+//! * [`server`] starts one of the two, [`ensemble`] several that act as one;
 //! * [`wire`] writes requests and takes replies apart, [`script`] is their readable form;
 //! * [`play`] performs a script on one server and records what it answered;
 //! * [`compare`] finds the first difference between two recordings;
@@ -13,6 +13,7 @@
 
 pub mod client;
 pub mod compare;
+pub mod ensemble;
 pub mod generate;
 pub mod oracle;
 pub mod play;

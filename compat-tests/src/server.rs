@@ -107,14 +107,23 @@ impl Settings {
     }
 
     fn text(&self, data_dir: &Path, port: u16) -> String {
-        let mut text = format!(
-            "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n",
-            data_dir.display()
-        );
-        for (key, value) in &self.keys {
-            text.push_str(&format!("{key}={value}\n"));
-        }
-        text
+        format!(
+            "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n{}",
+            data_dir.display(),
+            self.lines()
+        )
+    }
+
+    /// What is the same wherever the server runs.
+    pub(crate) fn lines(&self) -> String {
+        self.keys
+            .iter()
+            .map(|(key, value)| format!("{key}={value}\n"))
+            .collect()
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
     }
 
     fn flags(&self) -> Vec<String> {
@@ -163,10 +172,7 @@ impl Server {
         let config = dir.path().join("zoo.cfg");
         fs::write(&config, settings.text(&dir.path().join("data"), port))?;
         let log = File::create(dir.path().join("log"))?;
-        let mut command = match kind {
-            Kind::ZooKeeper => zookeeper_command(settings)?,
-            Kind::Meerkat => meerkat_command(settings)?,
-        };
+        let mut command = command(kind, settings)?;
         command
             .arg(&config)
             .current_dir(dir.path())
@@ -250,12 +256,7 @@ impl Server {
     /// # Errors
     /// When the server cannot be reached or does not end its answer.
     pub fn word(&self, word: &str) -> Result<String> {
-        let mut stream = TcpStream::connect_timeout(&self.addr, Duration::from_secs(2))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(word.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        ask_word(self.addr, word, Duration::from_secs(5))
     }
 }
 
@@ -276,6 +277,16 @@ impl Drop for Server {
     }
 }
 
+/// The answer to a four-letter word of the server at this address, within `limit` of each step.
+pub(crate) fn ask_word(addr: SocketAddr, word: &str, limit: Duration) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&addr, limit.min(Duration::from_secs(2)))?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(word.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 /// A shell that stops the server when our end of its input is closed: by us, or by the system
 /// because we are gone, however that came.
 fn guard(pid: u32) -> Result<Child> {
@@ -291,6 +302,14 @@ fn guard(pid: u32) -> Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     guard.spawn().context("starting a shell")
+}
+
+/// The program and what comes before the name of its configuration.
+pub(crate) fn command(kind: Kind, settings: &Settings) -> Result<Command> {
+    match kind {
+        Kind::ZooKeeper => zookeeper_command(settings),
+        Kind::Meerkat => meerkat_command(settings),
+    }
 }
 
 fn zookeeper_command(settings: &Settings) -> Result<Command> {
