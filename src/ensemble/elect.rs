@@ -7,7 +7,8 @@
 //! server that has forgotten what it acknowledged could elect a leader that lacks it.
 //!
 //! **A leader that dies** closes its connections. That is a reason to ask the others at once; the
-//! time-outs are for silence.
+//! time-outs are for silence. A leader that is frozen or cut off says nothing: then, too, a majority
+//! that has not heard it decides, sooner than its lease runs out.
 //!
 //! ```text
 //!   connection of the leader ends
@@ -44,6 +45,11 @@ const STATUS_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Pause between two looks at the others while the ensemble forms.
 const FORM_RETRY: Duration = Duration::from_millis(100);
+
+/// How long a leader may be silent until the others are asked whether they hear it. Seven missed
+/// heartbeats: less would make every hiccup of a busy machine an election.
+const SILENCE_MAX: Duration = Duration::from_millis(700);
+const SILENCE_LOOK: Duration = Duration::from_millis(50);
 
 /// Head start of each voter over the next one when the leader is gone.
 const RANK_STEP: Duration = Duration::from_millis(30);
@@ -301,7 +307,10 @@ async fn begin_cluster(peers: &Peers, raft: &Raft<TypeConfig, StateMachine>) {
 /// Stands for election when the leader has hung up on a majority.
 pub(super) async fn replace_lost_leader(peers: Arc<Peers>) {
     loop {
-        peers.lost.notified().await;
+        tokio::select! {
+            () = peers.lost.notified() => {}
+            () = silence(&peers) => {}
+        }
         let Some(raft) = peers.raft.get() else { return };
         let Some(lost) = *peers.contact.lock() else {
             continue;
@@ -327,6 +336,31 @@ pub(super) async fn replace_lost_leader(peers: Arc<Peers>) {
                 break;
             }
             tokio::time::sleep(LOST_RETRY).await;
+        }
+    }
+}
+
+/// Returns when the leader has not been heard for too long.
+async fn silence(peers: &Peers) {
+    let mut look = tokio::time::interval(SILENCE_LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // What arrived while this process itself stood still is heard before the second look.
+    let mut silent_looks = 0;
+    loop {
+        look.tick().await;
+        let mut contact = peers.contact.lock();
+        let Some(contact) = contact.as_mut().filter(|contact| !contact.is_lost) else {
+            silent_looks = 0;
+            continue;
+        };
+        if contact.leader == peers.identity.me || contact.heard.elapsed() < SILENCE_MAX {
+            silent_looks = 0;
+            continue;
+        }
+        silent_looks += 1;
+        if silent_looks > 1 {
+            contact.is_lost = true;
+            return;
         }
     }
 }

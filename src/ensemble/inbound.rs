@@ -87,11 +87,7 @@ async fn serve(peers: &Arc<Peers>, stream: Stream, address: &str) {
         return;
     };
     let ended = match class {
-        Class::Append => {
-            let ended = serve_appends(peers, raft, peer).await;
-            peers.hung_up(id);
-            ended
-        }
+        Class::Append => serve_appends(peers, raft, peer).await,
         Class::Ask => serve_questions(peers, raft, peer).await,
         Class::Snapshot => transfer::receive(peers, raft, peer).await,
         Class::Link => {
@@ -135,9 +131,8 @@ async fn serve_appends(
     let requests = futures_util::stream::unfold(queued, async |mut queued| {
         queued.recv().await.map(|request| (request, queued))
     });
-    let results = raft.stream_append(requests);
     let answering = async {
-        let mut results = std::pin::pin!(results);
+        let mut results = std::pin::pin!(raft.stream_append(requests).fuse());
         while let Some(result) = results.next().await {
             let mut next = Some(result);
             while let Some(result) = next {
@@ -149,9 +144,14 @@ async fn serve_appends(
         }
         Ok::<_, io::Error>(())
     };
-    // The reader's end ends the stream of requests, and that the answers.
-    let (read, answered) = tokio::join!(reading, answering);
-    read.and(answered)
+    tokio::select! {
+        read = reading => {
+            peers.hung_up(id);
+            read
+        }
+        // A refusal ends openraft's stream, and the connection with it.
+        answered = answering => answered,
+    }
 }
 
 async fn serve_questions(
