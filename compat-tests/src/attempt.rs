@@ -79,6 +79,14 @@ impl Answer {
         }
     }
 
+    /// Whose reply it is.
+    pub fn xid(&self) -> Option<i32> {
+        match self {
+            Self::Reply { xid, .. } => Some(*xid),
+            Self::Closed | Self::Silent => None,
+        }
+    }
+
     /// The last eight bytes but `back` of the body, as a number.
     pub fn long_from_end(&self, back: usize) -> Option<i64> {
         let Self::Reply { body, .. } = self else {
@@ -105,9 +113,14 @@ pub struct Session {
     pub ticket: Ticket,
     pub timeout_ms: i32,
     pub read_only: Option<u8>,
+    /// Watch events that have come so far.
+    pub events: usize,
     connection: Connection,
     next_xid: i32,
 }
+
+/// What watch events have where replies have their xid.
+const NOTIFICATION: i32 = -1;
 
 /// Offers a session, or asks for a new one.
 ///
@@ -141,6 +154,7 @@ pub fn connect(addr: SocketAddr, connect: &Connect, ticket: Option<&Ticket>) -> 
         ticket: Ticket { id, password },
         timeout_ms: int(4)?,
         read_only,
+        events: 0,
         connection,
         next_xid: 1,
     }))
@@ -171,23 +185,30 @@ impl Session {
         requests.iter().map(|_| self.hear()).collect()
     }
 
-    /// The next reply, whoever asked.
+    /// The next reply, whoever asked; events in front of it are counted.
     ///
     /// # Errors
     /// When what comes is no reply.
     pub fn hear(&mut self) -> Result<Answer> {
-        let frame = match self.connection.receive()? {
-            Received::Frame(frame) => frame,
-            Received::Closed(_) => return Ok(Answer::Closed),
-            Received::Silent => return Ok(Answer::Silent),
-        };
-        let (header, body) = frame.split_first_chunk::<16>().context("a short reply")?;
-        Ok(Answer::Reply {
-            xid: i32::from_be_bytes(*header.first_chunk().context("cut")?),
-            zxid: i64::from_be_bytes(header[4..12].try_into()?),
-            err: i32::from_be_bytes(header[12..].try_into()?),
-            body: body.to_vec(),
-        })
+        loop {
+            let frame = match self.connection.receive()? {
+                Received::Frame(frame) => frame,
+                Received::Closed(_) => return Ok(Answer::Closed),
+                Received::Silent => return Ok(Answer::Silent),
+            };
+            let (header, body) = frame.split_first_chunk::<16>().context("a short reply")?;
+            let xid = i32::from_be_bytes(*header.first_chunk().context("cut")?);
+            if xid == NOTIFICATION {
+                self.events += 1;
+                continue;
+            }
+            return Ok(Answer::Reply {
+                xid,
+                zxid: i64::from_be_bytes(header[4..12].try_into()?),
+                err: i32::from_be_bytes(header[12..].try_into()?),
+                body: body.to_vec(),
+            });
+        }
     }
 }
 
