@@ -5,6 +5,7 @@
 //! * `proposals`, `lead`, `follow`: writes become log entries, many at a time, here or at the
 //!   leader; `messages` is what servers say to each other for that.
 //! * `asks`, `barrier`: what only the leader knows: who owns a session, how far reads must wait.
+//! * `elections`: how long they took, for those who ask.
 //! * `finish`: applies committed entries, fires watches, answers.
 //!
 //! Ordering rules, each visible to clients:
@@ -30,6 +31,7 @@
 mod asks;
 mod barrier;
 mod conn;
+mod elections;
 mod finish;
 mod follow;
 mod lead;
@@ -158,6 +160,7 @@ pub struct Counters {
     pub sessionless_expired: AtomicU64,
     pub bytes_received: AtomicU64,
     pub auth_failed: AtomicU64,
+    pub elections: elections::Elections,
 }
 
 impl Counters {
