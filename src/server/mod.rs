@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::admin;
 use crate::auth::{self, Schemes};
 use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider, Role, ServerSpec};
-use crate::ensemble::{Ensemble, Member, Options, Peering, StartError, Tcp};
+use crate::ensemble::{Ensemble, Member, Options, Peering, StartError, Tcp, set_aside};
 use crate::op::Flags;
 use crate::pipeline::{
     Core, LEASE_STEP_MS, LinkService, OUTBOX_BYTES_MAX, Replica, Settings, drive_barriers,
@@ -43,6 +44,8 @@ pub enum ServeError {
     },
     #[error("cannot resolve {0}")]
     Resolve(String),
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot export metrics on {address}: {why}")]
@@ -55,6 +58,28 @@ pub struct Server {
     ensemble: Arc<Ensemble>,
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
+    replication: Option<Runtime>,
+    options: Options,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A runtime must not be dropped inside of another.
+        if let Some(replication) = self.replication.take() {
+            replication.shutdown_background();
+        }
+    }
+}
+
+/// Replication has a thread of its own: what a write passes there are many short steps one after
+/// the other, and each would wake another thread if they were spread.
+fn replication_runtime() -> Result<Runtime, ServeError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("replication")
+        .enable_all()
+        .build()
+        .map_err(ServeError::Thread)
 }
 
 impl Server {
@@ -86,10 +111,14 @@ impl Server {
         };
         let is_alone = peering.listener.is_none();
         let replica = Arc::new(Replica::new(Arc::clone(&core)));
-        let ensemble = Arc::new(Ensemble::start(options(&config, server), replica, peering).await?);
+        let replication = replication_runtime()?;
+        let options = options(&config, server);
+        let starting = Ensemble::start(options.clone(), replica, peering);
+        let ensemble = replication.spawn(starting).await;
+        let ensemble = Arc::new(ensemble.map_err(|error| ServeError::Thread(error.into()))??);
         let (stop, stopped) = watch::channel(false);
 
-        tokio::spawn(drive_proposals(Arc::clone(&core), Arc::clone(&ensemble)));
+        replication.spawn(drive_proposals(Arc::clone(&core), Arc::clone(&ensemble)));
         tokio::spawn(drive_barriers(Arc::clone(&core)));
         if is_alone {
             core.set_serving(true);
@@ -114,6 +143,8 @@ impl Server {
             ensemble,
             addresses,
             stop,
+            replication: Some(replication),
+            options,
         })
     }
 
@@ -126,6 +157,23 @@ impl Server {
     #[must_use]
     pub fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    /// Returns when the state was found to differ from the leader's; clients are cut off then.
+    pub async fn diverged(&self) {
+        self.ensemble.diverged().await;
+        self.core.set_serving(false);
+    }
+
+    /// Stops a server that has diverged and sets its data aside: when it is started again it
+    /// fetches the state from the leader.
+    ///
+    /// # Errors
+    /// The data cannot be set aside.
+    pub async fn set_aside(self) -> Result<(), StartError> {
+        let options = self.options.clone();
+        self.shutdown().await;
+        Ok(set_aside(&options)?)
     }
 
     /// Stops accepting, ends the connections and closes the storage. Sessions live on: their
