@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -44,6 +45,8 @@ pub enum ServeError {
     },
     #[error("cannot resolve {0}")]
     Resolve(String),
+    #[error("cannot use the peer secret in {path}: {why}")]
+    PeerSecret { path: PathBuf, why: String },
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
     #[error(transparent)]
@@ -106,7 +109,7 @@ impl Server {
             members: members(&config),
             listener: peer_listener(&config, server)?,
             net: Arc::new(Tcp),
-            secret: None,
+            secret: peer_secret(&config)?,
             links: Arc::new(LinkService(Arc::clone(&core))),
         };
         let is_alone = peering.listener.is_none();
@@ -223,6 +226,28 @@ fn peer_listener(config: &Config, id: u64) -> Result<Option<TcpListener>, ServeE
     listen(&address, None).map(Some)
 }
 
+/// Longest secret; more is surely another file.
+const PEER_SECRET_BYTES_MAX: usize = 4096;
+
+/// What the servers of the ensemble prove to each other, without the line end behind it.
+fn peer_secret(config: &Config) -> Result<Option<Bytes>, ServeError> {
+    let Some(path) = &config.ensemble.peer_secret_file else {
+        return Ok(None);
+    };
+    let refuse = |why: String| ServeError::PeerSecret {
+        path: path.clone(),
+        why,
+    };
+    let content = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
+    let secret = content.trim_ascii_end();
+    if secret.is_empty() || secret.len() > PEER_SECRET_BYTES_MAX {
+        return Err(refuse(format!(
+            "a secret has 1 to {PEER_SECRET_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(Some(Bytes::copy_from_slice(secret)))
+}
+
 /// How long a server may be out of touch with the quorum and go on serving.
 fn sync_limit(config: &Config) -> Duration {
     let tick = Duration::from_millis(config.tick_time_ms.into());
@@ -291,7 +316,7 @@ fn settings(config: &Config, server: ServerId) -> Settings {
         tick_ms: i64::from(config.tick_time_ms),
         outstanding_max: u64::from(config.global_outstanding_limit),
         outbox_bytes_max: OUTBOX_BYTES_MAX,
-        linearizable_reads: false,
+        linearizable_reads: config.ensemble.linearizable_reads,
     }
 }
 
