@@ -60,7 +60,7 @@ const LOST_RETRY: Duration = Duration::from_millis(15);
 const LOST_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How long handing over may take before the server stops without it.
-const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
+const HAND_OVER_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Makes a single voter the leader, and waits until what was committed is applied.
 pub(super) async fn lead_alone(
@@ -132,7 +132,7 @@ impl Marker {
         self.path.exists()
     }
 
-    fn set(&self) -> Result<(), StorageError> {
+    pub(super) fn set(&self) -> Result<(), StorageError> {
         let failed = |source| StorageError::io(&self.path, source);
         std::fs::write(&self.path, b"").map_err(failed)?;
         fsync_dir(self.path.parent().unwrap_or_else(|| Path::new(".")))
@@ -236,17 +236,22 @@ async fn catch_up(peers: &Peers, raft: &Raft<TypeConfig, StateMachine>) {
 }
 
 /// Tells who leads whenever that changes, and adds what only a leader can add.
-pub(super) async fn announce(peers: Arc<Peers>, announce: watch::Sender<Leadership>) {
+pub(super) async fn announce(
+    peers: Arc<Peers>,
+    mut applied_term: watch::Receiver<u64>,
+    announce: watch::Sender<Leadership>,
+) {
     let Some(raft) = peers.raft.get() else { return };
-    let mut metrics = raft.metrics();
+    // Changes with the vote, the leader and the members, not with each entry.
+    let mut metrics = raft.server_metrics();
     let me = peers.identity.me;
     let mut members_at = None;
     loop {
         let (seen, members) = {
             let metrics = metrics.borrow_watched();
-            let term = metrics.current_term;
+            let term = metrics.vote.leader_id.term;
             // Its own first entry is applied: so is everything of earlier terms.
-            let has_applied = metrics.last_applied.is_some_and(|id| *id.leader_id == term);
+            let has_applied = *applied_term.borrow_and_update() == term;
             let seen = match metrics.current_leader {
                 Some(leader) if leader == me => {
                     if metrics.state == ServerState::Leader && has_applied {
@@ -279,8 +284,9 @@ pub(super) async fn announce(peers: Arc<Peers>, announce: watch::Sender<Leadersh
                 begin_cluster(&peers, raft).await;
             }
         }
-        if metrics.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() { return },
+            changed = applied_term.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -41,6 +41,7 @@ impl Core {
                 index: committed.index,
             });
             let Some((header, requests)) = entry::open(&committed.payload) else {
+                self.note_checkpoint(&state);
                 continue;
             };
             state.begin_batch(&header);
@@ -59,6 +60,7 @@ impl Core {
                 finish.finish(&state, &request, applied);
                 count += 1;
             }
+            self.note_checkpoint(&state);
         }
         for conn in dirty {
             conn.wake.notify_one();

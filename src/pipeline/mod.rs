@@ -40,7 +40,7 @@ mod prep;
 mod proposals;
 mod replica;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -268,6 +268,8 @@ pub struct Core {
     links: lead::Links,
     leadership: watch::Sender<Leadership>,
     ensemble: OnceLock<Arc<Ensemble>>,
+    /// Digests of the state behind some of the last entries.
+    checkpoints: Mutex<VecDeque<(u64, u64)>>,
     /// How far the log is applied.
     applied: watch::Sender<LogPosition>,
     /// No more requests are taken, and those that were are in the log.
@@ -313,6 +315,7 @@ impl Core {
             links: lead::Links::default(),
             leadership: watch::Sender::new(Leadership::Unknown),
             ensemble: OnceLock::new(),
+            checkpoints: Mutex::default(),
             applied: watch::Sender::new(state.position()),
             stopping: watch::Sender::new(false),
             drained: watch::Sender::new(false),

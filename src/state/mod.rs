@@ -11,6 +11,7 @@ pub mod entry;
 mod model_tests;
 mod snapshot;
 
+use std::hash::Hasher as _;
 use std::sync::Arc;
 
 use jute::ErrorCode;
@@ -73,6 +74,16 @@ impl State {
     #[must_use]
     pub fn position(&self) -> LogPosition {
         self.position
+    }
+
+    /// Equal on all servers that have applied the same entries.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = siphasher::sip::SipHasher13::new();
+        hasher.write_u64(self.tree.digest());
+        hasher.write_i64(self.zxid.0);
+        hasher.write_usize(self.sessions.len());
+        hasher.finish()
     }
 
     #[must_use]
