@@ -197,6 +197,8 @@ pub struct Status {
     pub is_voter: bool,
     pub leader: Option<u64>,
     pub members: Vec<Member>,
+    /// As the leader, the other members that have answered, and how long ago that was.
+    pub heard: Vec<(u64, Duration)>,
     /// Since when this server is out of touch with the quorum: as the leader with a majority, else
     /// with the leader.
     pub out_of_touch: Duration,
@@ -476,12 +478,18 @@ impl Ensemble {
         };
         let members = types::members_of(metrics.membership_config.membership());
         let me = self.peers.identity.me;
+        let answers = metrics.heartbeat.iter().flatten();
+        let heard = answers
+            .filter(|(id, _)| **id != me)
+            .filter_map(|(id, at)| Some((*id, at.as_ref()?.elapsed())))
+            .collect();
         Status {
             is_leader: metrics.state == ServerState::Leader,
             is_voter: members.iter().any(|m| m.id == me && m.is_voter),
             leader: metrics.current_leader,
             out_of_touch: silence.unwrap_or_else(|| self.begun.elapsed()),
             members,
+            heard,
             term: metrics.current_term,
             last_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |id| id.index),

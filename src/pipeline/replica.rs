@@ -45,6 +45,9 @@ impl Core {
         let position = restored.position();
         let old = std::mem::replace(&mut *state, restored);
         self.tracker.lock().clear();
+        self.locals
+            .lock()
+            .forget_known(|session| state.sessions.contains(session));
         self.checkpoints.lock().clear();
         drop(state);
         self.close_all();

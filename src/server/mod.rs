@@ -24,11 +24,14 @@ use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider, Role, Se
 use crate::ensemble::{Ensemble, Member, Options, Peering, StartError, Tcp, set_aside};
 use crate::op::Flags;
 use crate::pipeline::{
-    Core, LEASE_STEP_MS, LinkService, OUTBOX_BYTES_MAX, Replica, Settings, drive_barriers,
-    drive_proposals,
+    Core, LEASE_STEP_MS, LinkService, LocalSessionsMode, OUTBOX_BYTES_MAX, Replica, Service,
+    Settings, drive_barriers, drive_proposals,
 };
 use crate::state::State;
 use crate::types::ServerId;
+
+/// A server without a quorum waits at least this long before it offers to read only.
+const READ_ONLY_AFTER_MIN: Duration = Duration::from_millis(2000);
 
 /// Upstream's id of a server without an ensemble, which is the top byte of its session ids.
 const STANDALONE_ID: u64 = 1;
@@ -124,10 +127,14 @@ impl Server {
         replication.spawn(drive_proposals(Arc::clone(&core), Arc::clone(&ensemble)));
         tokio::spawn(drive_barriers(Arc::clone(&core)));
         if is_alone {
-            core.set_serving(true);
+            core.serve(Service::Everybody);
         } else {
-            let limit = sync_limit(&config);
-            tokio::spawn(health::run(Arc::clone(&core), Arc::clone(&ensemble), limit));
+            let patience = patience(&config);
+            tokio::spawn(health::run(
+                Arc::clone(&core),
+                Arc::clone(&ensemble),
+                patience,
+            ));
         }
         if matches!(config.metrics, MetricsProvider::Prometheus { .. }) {
             let (core, ensemble) = (Arc::clone(&core), Arc::clone(&ensemble));
@@ -165,7 +172,7 @@ impl Server {
     /// Returns when the state was found to differ from the leader's; clients are cut off then.
     pub async fn diverged(&self) {
         self.ensemble.diverged().await;
-        self.core.set_serving(false);
+        self.core.serve(Service::Nobody);
     }
 
     /// Stops a server that has diverged and sets its data aside: when it is started again it
@@ -248,10 +255,14 @@ fn peer_secret(config: &Config) -> Result<Option<Bytes>, ServeError> {
     Ok(Some(Bytes::copy_from_slice(secret)))
 }
 
-/// How long a server may be out of touch with the quorum and go on serving.
-fn sync_limit(config: &Config) -> Duration {
+fn patience(config: &Config) -> health::Patience {
     let tick = Duration::from_millis(config.tick_time_ms.into());
-    tick * config.ensemble.sync_limit_ticks.max(1)
+    health::Patience {
+        serving: tick * config.ensemble.sync_limit_ticks.max(1),
+        read_only: config
+            .read_only_mode
+            .then_some(tick.max(READ_ONLY_AFTER_MIN)),
+    }
 }
 
 fn resolve(address: &HostPort) -> Result<SocketAddr, ServeError> {
@@ -305,6 +316,12 @@ fn schemes(config: &Config) -> Schemes {
 }
 
 fn settings(config: &Config, server: ServerId) -> Settings {
+    let ensemble = &config.ensemble;
+    let local_sessions = match ensemble.local_sessions_enabled && config.is_distributed() {
+        true if ensemble.local_sessions_upgrading_enabled => LocalSessionsMode::Upgrade,
+        true => LocalSessionsMode::Refuse,
+        false => LocalSessionsMode::Off,
+    };
     Settings {
         server,
         flags: Flags::default()
@@ -317,6 +334,7 @@ fn settings(config: &Config, server: ServerId) -> Settings {
         outstanding_max: u64::from(config.global_outstanding_limit),
         outbox_bytes_max: OUTBOX_BYTES_MAX,
         linearizable_reads: config.ensemble.linearizable_reads,
+        local_sessions,
     }
 }
 

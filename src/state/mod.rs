@@ -21,6 +21,7 @@ use crate::op::{Apply, Changes, Flags, Reply};
 use crate::session::SessionTable;
 use crate::tree::DataTree;
 use crate::types::Zxid;
+use entry::Origin;
 
 pub use entry::{BatchHeader, Request};
 pub use snapshot::{SnapshotBuilder, SnapshotCut};
@@ -124,7 +125,7 @@ impl State {
     /// A session's writes come by its newest attachment only.
     fn check_attachment(&mut self, request: &Request<'_>) -> Result<(), ErrorCode> {
         let attach = request.origin.attach;
-        if attach == entry::Origin::UNATTACHED {
+        if matches!(attach, Origin::UNATTACHED | Origin::LOCAL) {
             return Ok(());
         }
         if let Some(session) = self.sessions.get_mut(request.session) {
@@ -153,6 +154,7 @@ impl State {
             schemes: &self.schemes,
             flags: header.flags,
             session: request.session,
+            session_is_local: request.origin.attach == Origin::LOCAL,
             identities: &identities,
             zxid: self.zxid,
             time_ms: header.time_ms,
