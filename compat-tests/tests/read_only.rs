@@ -204,7 +204,10 @@ fn read_only(kind: Kind, role: Role) -> Result<Vec<String>> {
     for id in ensemble.ids().filter(|id| *id != left) {
         ensemble.launch(id)?;
     }
-    story.tell("with a quorum", session.hear()?);
+    // It keeps its session alive, so that nothing but the quorum ends the connection.
+    wait_for("the reader is sent away", || {
+        Ok(session.ask(&Request::named("ping"))? == Answer::Closed)
+    })?;
     ensemble.wait_serving(left)?;
     wait_for("a role", || {
         Ok(matches!(
