@@ -71,7 +71,11 @@ fn bereft(kind: Kind, role: Role, keys: &[&str]) -> Result<(Ensemble, usize, i64
     let Answer::Reply { zxid, .. } = session.ask(&Request::named("exists").path("/a"))? else {
         bail!("no reply");
     };
-    for id in ensemble.ids().filter(|id| *id != left) {
+    // The leader last: the others shall not begin another epoch meanwhile.
+    let leader = ensemble.wait_for_leader()?;
+    let mut others: Vec<_> = ensemble.ids().filter(|id| *id != left).collect();
+    others.sort_by_key(|id| *id == leader);
+    for id in others {
         ensemble.kill(id)?;
     }
     Ok((ensemble, left, zxid, session.ticket))
