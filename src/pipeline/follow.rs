@@ -285,7 +285,13 @@ impl Core {
     /// gap.
     pub(super) fn give_up_lost_writes(&self) {
         // Nothing is applied and no frame is handled meanwhile.
-        let _state = self.state.write();
+        let state = self.state.write();
+        // Applied, and answered when it has ended.
+        let reconfiguring = state.reconfiguration().map(|r| r.origin);
+        let waits = |id: ConnId| {
+            reconfiguring
+                .is_some_and(|origin| origin.server == self.settings.server && origin.conn == id)
+        };
         let connections = self.connections.lock();
         let mut lost = 0;
         self.proposals.rework(|waiting| {
@@ -306,7 +312,8 @@ impl Core {
                 .upgrades_lost(|session| upgrades.contains(&session));
             let mut given_up = std::collections::HashSet::new();
             for (id, conn) in &connections.by_id {
-                if conn.writes_in_flight() > unsent.get(id).copied().unwrap_or(0) {
+                let unsent = unsent.get(id).copied().unwrap_or(0);
+                if conn.writes_in_flight() > unsent + usize::from(waits(*id)) {
                     conn.close(Close::Now);
                     given_up.insert(*id);
                 }
