@@ -266,7 +266,8 @@ async fn exchange(
 }
 
 impl Core {
-    /// Sessions of this server's connections that were heard since then, with their age in ms.
+    /// Sessions of this server's connections that were heard since then, with their age in ms; the
+    /// leader knows nothing of local ones.
     fn heard_since(&self, since_ms: i64, now_ms: i64) -> Vec<(SessionId, u32)> {
         self.connections()
             .iter()
@@ -274,7 +275,9 @@ impl Core {
                 let lease = conn.lease()?;
                 let heard_ms = lease.heard_ms();
                 let age_ms = u32::try_from(now_ms - heard_ms).unwrap_or(0);
-                (heard_ms >= since_ms).then(|| (conn.session(), age_ms))
+                let session = conn.session();
+                let is_news = heard_ms >= since_ms && !self.locals.lock().is_local(session);
+                is_news.then_some((session, age_ms))
             })
             .collect()
     }
