@@ -135,6 +135,10 @@ impl Stage {
             .into_iter()
             .filter(|fault| !only.is_empty() && !only.contains(fault))
             .collect();
+        // A Java machine under libfaketime is too slow to be of use: it asks for the time all the time.
+        if kind == Kind::ZooKeeper {
+            left_out.push(Fault::Clock);
+        }
         let found = match left_out.contains(&Fault::Clock) {
             true => None,
             false => Clocks::find()?,
