@@ -1,6 +1,7 @@
 //! Black-box harness: our server and Apache ZooKeeper, side by side over TCP.
 //!
 //! * [`server`] starts one of the two, [`ensemble`] several that act as one;
+//! * [`attempt`] is a client that says in words what came of what it tried;
 //! * [`wire`] writes requests and takes replies apart, [`script`] is their readable form;
 //! * [`play`] performs a script on one server and records what it answered;
 //! * [`compare`] finds the first difference between two recordings;
@@ -12,6 +13,7 @@
 //! Nothing here uses the `jute` crate or any other code of the server: an oracle that shares the
 //! codec that it judges would share its mistakes.
 
+pub mod attempt;
 pub mod client;
 pub mod compare;
 pub mod ensemble;

@@ -13,9 +13,11 @@
 
 use std::collections::BTreeSet;
 
+use meerkat_compat_tests::attempt::{self, Outcome, Session, create};
 use meerkat_compat_tests::client::Admin;
+use meerkat_compat_tests::ensemble::{Ensemble, Role};
 use meerkat_compat_tests::server::{Kind, Server, Settings};
-use meerkat_compat_tests::wire::Request;
+use meerkat_compat_tests::wire::{Connect, Request};
 
 /// Words whose lines must be the same. `stmk` is followed by the mask that it sets, which is the
 /// default one.
@@ -88,7 +90,10 @@ fn neutral(word: &str, line: &str) -> String {
 }
 
 fn lines(server: &Server, word: &str) -> Vec<String> {
-    let answer = server.word(word).expect("the word is answered");
+    neutral_lines(word, &server.word(word).expect("the word is answered"))
+}
+
+fn neutral_lines(word: &str, answer: &str) -> Vec<String> {
     let mut lines: Vec<_> = answer.split('\n').map(|line| neutral(word, line)).collect();
     if word == "dump" {
         // Upstream leaves emptied expiry buckets in the list, and how many depends on the moment.
@@ -126,6 +131,71 @@ fn words_are_answered_alike() {
     }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
     assert_eq!(lines(&meerkat, "hash"), ["#: #", ""]);
+}
+
+/// An ensemble with a session at each server, which owns an ephemeral.
+fn ensemble_served(kind: Kind, keys: &[&str]) -> (Ensemble, Vec<Session>) {
+    let mut settings = Settings::default();
+    for key in keys {
+        settings.set(key).expect("a key");
+    }
+    let ensemble = Ensemble::start(kind, 3, 1, &settings).expect("the ensemble starts");
+    let sessions = ensemble
+        .ids()
+        .map(|id| {
+            let came = attempt::connect(ensemble.addr(id), &Connect::default(), None);
+            let mut session = came.and_then(Outcome::session).expect("a session");
+            let request = create("create", &format!("/e{id}"), 1);
+            let answer = session.ask(&request).expect("an answer");
+            assert_eq!(answer.err(), Some(0));
+            session
+        })
+        .collect();
+    // All servers know all sessions.
+    for id in ensemble.ids() {
+        let came = attempt::connect(ensemble.addr(id), &Connect::default(), None);
+        let mut session = came.and_then(Outcome::session).expect("a session");
+        for name in ["sync", "closeSession"] {
+            session.ask(&Request::named(name)).expect("an answer");
+        }
+    }
+    (ensemble, sessions)
+}
+
+fn with_role(ensemble: &Ensemble, role: Role) -> usize {
+    let mut ids = ensemble.ids();
+    ids.find(|id| ensemble.role(*id) == Some(role))
+        .expect("a server of this role")
+}
+
+/// Compares the answers of servers with the same role.
+fn differing(zookeeper: &Ensemble, meerkat: &Ensemble, role: Role, words: &[&str]) -> Vec<String> {
+    let [theirs, ours] = [zookeeper, meerkat].map(|ensemble| with_role(ensemble, role));
+    let mut differing = Vec::new();
+    for word in words {
+        let ask = |ensemble: &Ensemble, id| {
+            neutral_lines(word, &ensemble.word(id, word).expect("an answer"))
+        };
+        let (expected, got) = (ask(zookeeper, theirs), ask(meerkat, ours));
+        if expected != got {
+            differing.push(format!(
+                "{word} of a {role}\n  zookeeper {expected:#?}\n  meerkat {got:#?}"
+            ));
+        }
+    }
+    differing
+}
+
+#[test]
+fn words_of_an_ensemble_are_answered_alike() {
+    let (zookeeper, _theirs) = ensemble_served(Kind::ZooKeeper, &[]);
+    let (meerkat, _ours) = ensemble_served(Kind::Meerkat, &[]);
+    let roles = [Role::Leader, Role::Follower, Role::Observer];
+    let found: Vec<_> = roles
+        .iter()
+        .flat_map(|role| differing(&zookeeper, &meerkat, *role, &WORDS))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]

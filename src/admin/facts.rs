@@ -4,9 +4,9 @@
 //! ours begin with `meerkat_`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::pipeline::{Core, LatencySummary};
+use crate::pipeline::{Core, LatencySummary, Service};
 
 use super::words::Sources;
 
@@ -14,6 +14,7 @@ use super::words::Sources;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Value {
     Integer(u64),
+    Signed(i64),
     Double(f64),
 }
 
@@ -22,6 +23,7 @@ impl Value {
     pub(super) fn as_f64(self) -> f64 {
         match self {
             Self::Integer(value) => value as f64,
+            Self::Signed(value) => value as f64,
             Self::Double(value) => value,
         }
     }
@@ -32,6 +34,7 @@ impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Integer(value) => write!(f, "{value}"),
+            Self::Signed(value) => write!(f, "{value}"),
             Self::Double(value) => {
                 let rounded = (value * 10_000.0).round() / 10_000.0;
                 let text = rounded.to_string();
@@ -43,6 +46,91 @@ impl std::fmt::Display for Value {
             }
         }
     }
+}
+
+pub(super) const STANDALONE: &str = "standalone";
+pub(super) const LEADER: &str = "leader";
+pub(super) const FOLLOWER: &str = "follower";
+pub(super) const OBSERVER: &str = "observer";
+pub(super) const READ_ONLY: &str = "read-only";
+
+/// What this server is, in upstream's words; nothing while it does not serve.
+pub(super) fn role(sources: Sources<'_>) -> Option<&'static str> {
+    match sources.core.service() {
+        Service::Nobody => return None,
+        Service::ReadOnly => return Some(READ_ONLY),
+        Service::Everybody => {}
+    }
+    if !sources.core.settings.is_ensemble() {
+        return Some(STANDALONE);
+    }
+    let status = sources.ensemble.status();
+    Some(if status.is_leader {
+        LEADER
+    } else if status.is_voter {
+        FOLLOWER
+    } else {
+        OBSERVER
+    })
+}
+
+/// What a server tells of its place among the others.
+pub(super) fn peer_facts(sources: Sources<'_>, role: &str) -> Vec<(&'static str, String)> {
+    let ensemble = sources.ensemble.status();
+    let state = match role {
+        LEADER => "leading",
+        FOLLOWER => "following",
+        OBSERVER => "observing",
+        _ => return Vec::new(),
+    };
+    let mut facts = vec![("peer_state", format!("{state} - broadcast"))];
+    if role == OBSERVER {
+        let master = ensemble.leader.map_or(-1, u64::cast_signed);
+        facts.push(("observer_master_id", master.to_string()));
+    }
+    facts
+}
+
+/// Figures that only servers of an ensemble have, or only its leader.
+fn peer_gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
+    use Value::Integer;
+    let role = role(sources);
+    let status = sources.ensemble.status();
+    let voters = status.members.iter().filter(|member| member.is_voter);
+    let quorum_size = ("quorum_size", Integer(voters.count() as u64));
+    match role {
+        Some(LEADER) => {}
+        Some(FOLLOWER | OBSERVER) => return vec![quorum_size],
+        _ => return Vec::new(),
+    }
+    let config = sources.config;
+    let ticks = config.ensemble.sync_limit_ticks.max(1);
+    let limit = Duration::from_millis(config.tick_time_ms.into()) * ticks;
+    let synced = |votes: bool| {
+        let in_touch = status.heard.iter().filter(|(_, ago)| *ago <= limit);
+        let of_this_kind = in_touch.filter(|(id, _)| {
+            let mut members = status.members.iter();
+            members.any(|member| member.id == *id && member.is_voter == votes)
+        });
+        of_this_kind.count() as u64
+    };
+    let (followers, observers) = (synced(true), synced(false));
+    let counters = &sources.core.counters;
+    let [last, min, max] = counters.elections.proposal_sizes.get();
+    vec![
+        quorum_size,
+        ("learners", Integer(followers + observers)),
+        ("synced_followers", Integer(followers)),
+        ("synced_observers", Integer(observers)),
+        // Voters are all counted above.
+        ("synced_non_voting_followers", Integer(0)),
+        // A sync waits at the server that was asked, none at the leader.
+        ("pending_syncs", Integer(0)),
+        ("leader_uptime", Integer(counters.leader_uptime_ms())),
+        ("last_proposal_size", Value::Signed(last)),
+        ("min_proposal_size", Value::Signed(min)),
+        ("max_proposal_size", Value::Signed(max)),
+    ]
 }
 
 /// Milliseconds, from microseconds.
@@ -87,7 +175,7 @@ pub(super) fn gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
     });
     let watches = core.look_at_watches(|table| table.summary());
     let (open_files, max_files) = file_descriptors();
-    vec![
+    let mut gauges = vec![
         ("avg_latency", Double(average_ms(latency))),
         ("max_latency", Integer(whole_ms(latency.max_us))),
         ("min_latency", Integer(whole_ms(latency.min_us))),
@@ -104,7 +192,10 @@ pub(super) fn gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
         ("ephemerals_count", Integer(ephemerals as u64)),
         ("approximate_data_size", Integer(data_bytes)),
         ("global_sessions", Integer(sessions as u64)),
-        ("local_sessions", Integer(0)),
+        (
+            "local_sessions",
+            Integer(core.look_at_locals(|locals| locals.len()) as u64),
+        ),
         ("open_file_descriptor_count", Integer(open_files)),
         ("max_file_descriptor_count", Integer(max_files)),
         ("uptime", Integer(uptime_ms(core.started))),
@@ -128,7 +219,9 @@ pub(super) fn gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
             "meerkat_log_bytes_since_snapshot",
             Integer(status.log_bytes_since_snapshot),
         ),
-    ]
+    ];
+    gauges.extend(peer_gauges(sources));
+    gauges
 }
 
 /// Figures that only go up.

@@ -3,7 +3,7 @@
 //! Formats are upstream's (`FourLetterCommands.java` and the classes beside it). What a native
 //! process has no counterpart for prints as `<NA>`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use jute::OpCode;
 
 use super::date::java_date;
 use super::facts::{self, average_ms, whole_ms};
-use crate::config::Config;
-use crate::ensemble::Ensemble;
-use crate::pipeline::{Conn, Core, wall_clock_ms};
+use crate::config::{Config, ServerAddress};
+use crate::ensemble::{Ensemble, Member};
+use crate::pipeline::{Conn, Core, LocalSessionsMode, wall_clock_ms};
 use crate::types::{ConnId, SessionId};
 
 /// What the words may look at.
@@ -32,6 +32,9 @@ const KNOWN: [&str; 18] = [
     "wchc", "wchp", "wchs", "mntr", "isro", "hash",
 ];
 
+/// What most words are answered with while there is no quorum.
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
+
 /// Upstream's default trace mask, which nothing here reads.
 const TRACE_MASK: &str = "306";
 
@@ -47,12 +50,23 @@ pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<Str
             "{word} is not executed because it is not in the whitelist.\n"
         ));
     }
+    let role = facts::role(sources);
+    // These need no state.
+    if role.is_none() && !["ruok", "envi", "gtmk", "stmk", "isro"].contains(&word) {
+        return Some(NOT_SERVING.to_owned());
+    }
+    let mode = role.unwrap_or_default();
     Some(match word {
         "ruok" => "imok".to_owned(),
-        "isro" => "rw".to_owned(),
+        "isro" => match role {
+            None => "null",
+            Some(facts::READ_ONLY) => "ro",
+            Some(_) => "rw",
+        }
+        .to_owned(),
         "gtmk" | "stmk" => TRACE_MASK.to_owned(),
-        "srvr" => srvr(sources, None),
-        "stat" => srvr(sources, Some(asking)),
+        "srvr" => srvr(sources, mode, None),
+        "stat" => srvr(sources, mode, Some(asking)),
         "cons" => cons(sources.core, asking),
         "crst" => {
             for conn in sources.core.connections() {
@@ -64,18 +78,18 @@ pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<Str
             sources.core.counters.reset();
             "Server stats reset.\n".to_owned()
         }
-        "conf" => conf(sources.config),
+        "conf" => conf(sources, mode),
         "dirs" => format!(
             "datadir_size: {}\nlogdir_size: {}\n",
             dir_bytes(&sources.config.data_dir),
             dir_bytes(&sources.config.data_log_dir)
         ),
         "envi" => envi(),
-        "dump" => dump(sources),
+        "dump" => dump(sources, mode),
         "wchs" => wchs(sources.core),
         "wchc" => wchc(sources.core),
         "wchp" => wchp(sources.core),
-        "mntr" => mntr(sources),
+        "mntr" => mntr(sources, mode),
         "hash" => sources
             .core
             .look(|state| format!("{:x}: {}\n", state.zxid().0, state.tree.digest())),
@@ -84,10 +98,13 @@ pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<Str
 }
 
 /// `srvr`, and `stat`, which lists the clients as well.
-fn srvr(sources: Sources<'_>, clients_for: Option<ConnId>) -> String {
+fn srvr(sources: Sources<'_>, mode: &str, clients_for: Option<ConnId>) -> String {
     let core = sources.core;
     let latency = core.counters.latency.summary();
     let mut text = format!("Zookeeper version: {}\n", crate::VERSION_LINE);
+    if mode == facts::READ_ONLY {
+        text.push_str("READ-ONLY mode; serving only read-only clients\n");
+    }
     if let Some(asking) = clients_for {
         text.push_str("Clients:\n");
         for conn in core.connections() {
@@ -98,7 +115,7 @@ fn srvr(sources: Sources<'_>, clients_for: Option<ConnId>) -> String {
     let zxid = core.look(crate::state::State::zxid);
     let _ = write!(
         text,
-        "Latency min/avg/max: {}/{}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {zxid}\nMode: standalone\nNode count: {}\n",
+        "Latency min/avg/max: {}/{}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {zxid}\nMode: {mode}\nNode count: {}\n",
         whole_ms(latency.min_us),
         facts::Value::Double(average_ms(latency)),
         whole_ms(latency.max_us),
@@ -108,6 +125,10 @@ fn srvr(sources: Sources<'_>, clients_for: Option<ConnId>) -> String {
         core.counters.outstanding.load(Ordering::Relaxed),
         facts::node_count(core),
     );
+    if mode == facts::LEADER {
+        let [last, min, max] = core.counters.elections.proposal_sizes.get();
+        let _ = writeln!(text, "Proposal sizes last/min/max: {last}/{min}/{max}");
+    }
     text
 }
 
@@ -196,13 +217,14 @@ fn short_name(op: OpCode) -> &'static str {
     }
 }
 
-fn conf(config: &Config) -> String {
+fn conf(sources: Sources<'_>, mode: &str) -> String {
+    let config = sources.config;
     let port = config
         .client_listen
         .as_ref()
         .map_or(-1, |listen| i32::from(listen.port));
     let backlog = config.client_listen_backlog.map_or(-1, i64::from);
-    format!(
+    let mut text = format!(
         "clientPort={port}\nsecureClientPort=-1\ndataDir={}\ndataDirSize={}\ndataLogDir={}\ndataLogSize={}\ntickTime={}\nmaxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nclientPortListenBacklog={backlog}\nserverId={}\n",
         config.data_dir.display(),
         dir_bytes(&config.data_dir),
@@ -213,7 +235,61 @@ fn conf(config: &Config) -> String {
         config.min_session_timeout_ms,
         config.max_session_timeout_ms,
         config.my_id.unwrap_or(0),
-    )
+    );
+    if mode != facts::STANDALONE {
+        conf_of_peer(sources, mode, &mut text);
+    }
+    text
+}
+
+/// Upstream's number for the only election algorithm that it still has.
+const ELECTION_ALGORITHM: u32 = 3;
+
+/// What `conf` says of a server's place among the others.
+fn conf_of_peer(sources: Sources<'_>, mode: &str, text: &mut String) {
+    let config = sources.config;
+    let addresses = config
+        .own_server()
+        .map_or(&[][..], |server| &server.addresses);
+    let ports = |port: fn(&ServerAddress) -> u16| {
+        let ports: Vec<_> = addresses.iter().map(|a| port(a).to_string()).collect();
+        ports.join("|")
+    };
+    let status = sources.ensemble.status();
+    let _ = write!(
+        text,
+        "initLimit={}\nsyncLimit={}\nelectionAlg={ELECTION_ALGORITHM}\nelectionPort={}\nquorumPort={}\npeerType={}\n",
+        config.ensemble.init_limit_ticks,
+        config.ensemble.sync_limit_ticks,
+        ports(|address| address.election_port),
+        ports(|address| address.quorum_port),
+        u8::from(!status.is_voter),
+    );
+    if mode != facts::READ_ONLY {
+        text.push_str("membership: \n");
+        text.push_str(&membership(sources, &status.members));
+    }
+}
+
+/// The znode that a reconfiguration writes.
+const CONFIG_PATH: &str = "/zookeeper/config";
+
+/// The members as the znode has them; before the first reconfiguration, as the log has them.
+fn membership(sources: Sources<'_>, members: &[Member]) -> String {
+    let stored = sources.core.look(|state| {
+        let id = state.tree.find(CONFIG_PATH)?;
+        let data = state.tree.data(id)?;
+        Some(String::from_utf8_lossy(data).into_owned())
+    });
+    if let Some(stored) = stored.filter(|stored| !stored.is_empty()) {
+        return stored;
+    }
+    let mut text = String::new();
+    for member in members {
+        let _ = writeln!(text, "server.{}={}", member.id, member.spec);
+    }
+    text.push_str("version=0");
+    text
 }
 
 /// Bytes of the files below a directory; what cannot be read counts as nothing.
@@ -279,29 +355,54 @@ fn envi() -> String {
     text
 }
 
-fn dump(sources: Sources<'_>) -> String {
-    let core = sources.core;
-    let to_wall = wall_clock_ms() - core.lease_now_ms();
-    let mut text = "SessionTracker dump:\n".to_owned();
-    let buckets: Vec<(i64, Vec<SessionId>)> = core.look_at_tracker(|tracker| {
-        tracker
-            .buckets()
-            .map(|(end_ms, ids)| (end_ms, ids.iter().copied().collect()))
-            .collect()
-    });
+/// Sessions by the moment when they may expire.
+fn session_sets<'a>(
+    buckets: impl Iterator<Item = (i64, &'a HashSet<SessionId>)>,
+    to_wall: i64,
+    text: &mut String,
+) {
+    let buckets: Vec<_> = buckets.collect();
     let sessions: usize = buckets.iter().map(|(_, ids)| ids.len()).sum();
     let _ = writeln!(text, "Session Sets ({})/({sessions}):", buckets.len());
-    for (end_ms, ids) in &buckets {
-        let _ = writeln!(
-            text,
-            "{} expire at {}:",
-            ids.len(),
-            java_date(end_ms + to_wall)
-        );
+    for (end_ms, ids) in buckets {
+        let end = java_date(end_ms + to_wall);
+        let _ = writeln!(text, "{} expire at {end}:", ids.len());
         for id in ids {
             let _ = writeln!(text, "\t{id}");
         }
     }
+}
+
+/// Who may expire when, as far as this server decides it, and all sessions of the ensemble.
+fn dump_sessions(core: &Core, mode: &str, to_wall: i64, text: &mut String) {
+    let has_local = core.settings.local_sessions != LocalSessionsMode::Off;
+    if has_local {
+        text.push_str("Local ");
+        core.look_at_locals(|locals| session_sets(locals.tracker().buckets(), to_wall, text));
+    }
+    if matches!(mode, facts::STANDALONE | facts::LEADER) {
+        if has_local {
+            text.push_str("Global ");
+        }
+        core.look_at_tracker(|tracker| session_sets(tracker.buckets(), to_wall, text));
+        return;
+    }
+    let mut sessions: Vec<_> = core.look(|state| {
+        let timeouts = state.sessions.iter();
+        timeouts.map(|(id, s)| (id, s.timeout_ms)).collect()
+    });
+    sessions.sort_unstable_by_key(|(id, _)| id.0);
+    let _ = writeln!(text, "Global Sessions({}):", sessions.len());
+    for (id, timeout_ms) in sessions {
+        let _ = writeln!(text, "{id}\t{timeout_ms}ms");
+    }
+}
+
+fn dump(sources: Sources<'_>, mode: &str) -> String {
+    let core = sources.core;
+    let to_wall = wall_clock_ms() - core.lease_now_ms();
+    let mut text = "SessionTracker dump:\n".to_owned();
+    dump_sessions(core, mode, to_wall, &mut text);
     text.push_str("ephemeral nodes dump:\n");
     core.look(|state| {
         let owners: Vec<_> = state.tree.ephemeral_owners().collect();
@@ -398,14 +499,17 @@ fn wchc(core: &Core) -> String {
     text
 }
 
-fn mntr(sources: Sources<'_>) -> String {
+fn mntr(sources: Sources<'_>, mode: &str) -> String {
     let mut text = format!(
-        "zk_version\t{}\nzk_server_state\tstandalone\n",
+        "zk_version\t{}\nzk_server_state\t{mode}\n",
         crate::VERSION_LINE
     );
     let put = |text: &mut String, name: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(text, "zk_{name}\t{value}");
     };
+    for (name, value) in facts::peer_facts(sources, mode) {
+        put(&mut text, name, &value);
+    }
     for (name, value) in facts::gauges(sources) {
         put(&mut text, name, &value);
     }
@@ -416,6 +520,7 @@ fn mntr(sources: Sources<'_>) -> String {
     for (name, counter) in [
         ("readlatency", &counters.read_latency),
         ("updatelatency", &counters.write_latency),
+        ("election_time", &counters.elections.time),
     ] {
         let latency = counter.summary();
         put(

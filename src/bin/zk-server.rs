@@ -19,7 +19,7 @@ const EXIT_FAILED: u8 = 1;
 const EXIT_DATA_DIR: u8 = 3;
 
 /// What is logged unless `MEERKAT_LOG` says otherwise.
-const LOG_DEFAULT: &str = "info,openraft=warn";
+const LOG_DEFAULT: &str = "info,openraft=error";
 
 fn main() -> ExitCode {
     let level =
@@ -73,6 +73,17 @@ fn load(arguments: &[String]) -> Result<(Config, Vec<Notice>), ConfigError> {
     }
 }
 
+/// Replaces this process by a new one with the same arguments and id; returns when that fails.
+fn begin_anew() -> ServeError {
+    use std::os::unix::process::CommandExt as _;
+    tracing::warn!("the data was set aside; starting anew to fetch the state from the leader");
+    let program = std::env::current_exe().unwrap_or_else(|_| "zk-server".into());
+    let error = std::process::Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .exec();
+    ServeError::Thread(error)
+}
+
 async fn serve(config: Config) -> Result<(), ServeError> {
     let server = Server::start(config).await?;
     for address in server.addresses() {
@@ -88,6 +99,10 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = server.diverged() => {
+            server.set_aside().await?;
+            return Err(begin_anew());
+        }
     }
     tracing::info!("stopping");
     server.shutdown().await;

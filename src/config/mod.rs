@@ -167,6 +167,10 @@ pub struct EnsembleConfig {
     pub local_sessions_upgrading_enabled: bool,
     /// Whether the leader takes clients.
     pub leader_serves: bool,
+    /// Whether every read is as fresh as one behind a `sync`.
+    pub linearizable_reads: bool,
+    /// What all servers of the ensemble know and prove to each other.
+    pub peer_secret_file: Option<PathBuf>,
     /// Where the members came from, if not from the static file.
     pub dynamic_config_file: Option<PathBuf>,
     /// The version of the membership: hexadecimal suffix of the dynamic file's name, 0 without.
@@ -337,6 +341,8 @@ impl Default for Config {
                 local_sessions_enabled: false,
                 local_sessions_upgrading_enabled: false,
                 leader_serves: true,
+                linearizable_reads: false,
+                peer_secret_file: None,
                 dynamic_config_file: None,
                 config_version: 0,
             },

@@ -7,7 +7,8 @@
 //! server that has forgotten what it acknowledged could elect a leader that lacks it.
 //!
 //! **A leader that dies** closes its connections. That is a reason to ask the others at once; the
-//! time-outs are for silence.
+//! time-outs are for silence. A leader that is frozen or cut off says nothing: then, too, a majority
+//! that has not heard it decides, sooner than its lease runs out.
 //!
 //! ```text
 //!   connection of the leader ends
@@ -45,6 +46,11 @@ const STATUS_PATIENCE: Duration = Duration::from_millis(1500);
 /// Pause between two looks at the others while the ensemble forms.
 const FORM_RETRY: Duration = Duration::from_millis(100);
 
+/// How long a leader may be silent until the others are asked whether they hear it. Seven missed
+/// heartbeats: less would make every hiccup of a busy machine an election.
+const SILENCE_MAX: Duration = Duration::from_millis(700);
+const SILENCE_LOOK: Duration = Duration::from_millis(50);
+
 /// Head start of each voter over the next one when the leader is gone.
 const RANK_STEP: Duration = Duration::from_millis(30);
 
@@ -54,7 +60,7 @@ const LOST_RETRY: Duration = Duration::from_millis(15);
 const LOST_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How long handing over may take before the server stops without it.
-const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
+const HAND_OVER_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Makes a single voter the leader, and waits until what was committed is applied.
 pub(super) async fn lead_alone(
@@ -126,10 +132,10 @@ impl Marker {
         self.path.exists()
     }
 
-    fn set(&self) -> Result<(), StorageError> {
+    pub(super) fn set(&self) -> Result<(), StorageError> {
         let failed = |source| StorageError::io(&self.path, source);
         std::fs::write(&self.path, b"").map_err(failed)?;
-        fsync_dir(self.path.parent().unwrap_or(Path::new(".")))
+        fsync_dir(self.path.parent().unwrap_or_else(|| Path::new(".")))
     }
 
     fn clear(&self) {
@@ -230,17 +236,22 @@ async fn catch_up(peers: &Peers, raft: &Raft<TypeConfig, StateMachine>) {
 }
 
 /// Tells who leads whenever that changes, and adds what only a leader can add.
-pub(super) async fn announce(peers: Arc<Peers>, announce: watch::Sender<Leadership>) {
+pub(super) async fn announce(
+    peers: Arc<Peers>,
+    mut applied_term: watch::Receiver<u64>,
+    announce: watch::Sender<Leadership>,
+) {
     let Some(raft) = peers.raft.get() else { return };
-    let mut metrics = raft.metrics();
+    // Changes with the vote, the leader and the members, not with each entry.
+    let mut metrics = raft.server_metrics();
     let me = peers.identity.me;
     let mut members_at = None;
     loop {
         let (seen, members) = {
             let metrics = metrics.borrow_watched();
-            let term = metrics.current_term;
+            let term = metrics.vote.leader_id.term;
             // Its own first entry is applied: so is everything of earlier terms.
-            let has_applied = metrics.last_applied.is_some_and(|id| *id.leader_id == term);
+            let has_applied = *applied_term.borrow_and_update() == term;
             let seen = match metrics.current_leader {
                 Some(leader) if leader == me => {
                     if metrics.state == ServerState::Leader && has_applied {
@@ -273,8 +284,9 @@ pub(super) async fn announce(peers: Arc<Peers>, announce: watch::Sender<Leadersh
                 begin_cluster(&peers, raft).await;
             }
         }
-        if metrics.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() { return },
+            changed = applied_term.changed() => if changed.is_err() { return },
         }
     }
 }
@@ -301,7 +313,10 @@ async fn begin_cluster(peers: &Peers, raft: &Raft<TypeConfig, StateMachine>) {
 /// Stands for election when the leader has hung up on a majority.
 pub(super) async fn replace_lost_leader(peers: Arc<Peers>) {
     loop {
-        peers.lost.notified().await;
+        tokio::select! {
+            () = peers.lost.notified() => {}
+            () = silence(&peers) => {}
+        }
         let Some(raft) = peers.raft.get() else { return };
         let Some(lost) = *peers.contact.lock() else {
             continue;
@@ -327,6 +342,31 @@ pub(super) async fn replace_lost_leader(peers: Arc<Peers>) {
                 break;
             }
             tokio::time::sleep(LOST_RETRY).await;
+        }
+    }
+}
+
+/// Returns when the leader has not been heard for too long.
+async fn silence(peers: &Peers) {
+    let mut look = tokio::time::interval(SILENCE_LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // What arrived while this process itself stood still is heard before the second look.
+    let mut silent_looks = 0;
+    loop {
+        look.tick().await;
+        let mut contact = peers.contact.lock();
+        let Some(contact) = contact.as_mut().filter(|contact| !contact.is_lost) else {
+            silent_looks = 0;
+            continue;
+        };
+        if contact.leader == peers.identity.me || contact.heard.elapsed() < SILENCE_MAX {
+            silent_looks = 0;
+            continue;
+        }
+        silent_looks += 1;
+        if silent_looks > 1 {
+            contact.is_lost = true;
+            return;
         }
     }
 }

@@ -2,23 +2,22 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::raft::AppendEntriesRequest;
 use openraft::{Raft, ServerState};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::link::Link;
-use super::peer::{Class, HandshakeError, Peer, Stream, codec, tcp_stream};
+use super::peer::{Class, FrameReader, HandshakeError, Peer, Stream, codec, tcp_stream};
 use super::peers::{PeerStatus, Peers, kind};
 use super::state_machine::StateMachine;
 use super::transfer;
 use super::types::TypeConfig;
-
-/// Append requests of a peer that wait for the log.
-const APPENDS_QUEUED_MAX: usize = 64;
 
 /// Accepts peers until the server stops.
 pub(crate) async fn listen(
@@ -87,11 +86,7 @@ async fn serve(peers: &Arc<Peers>, stream: Stream, address: &str) {
         return;
     };
     let ended = match class {
-        Class::Append => {
-            let ended = serve_appends(peers, raft, peer).await;
-            peers.hung_up(id);
-            ended
-        }
+        Class::Append => serve_appends(peers, raft, peer).await,
         Class::Ask => serve_questions(peers, raft, peer).await,
         Class::Snapshot => transfer::receive(peers, raft, peer).await,
         Class::Link => {
@@ -114,44 +109,60 @@ async fn serve_appends(
     raft: &Raft<TypeConfig, StateMachine>,
     peer: Peer,
 ) -> io::Result<()> {
-    let (queue, queued) = mpsc::channel(APPENDS_QUEUED_MAX);
-    let (mut reader, mut writer) = (peer.reader, peer.writer);
-    let hearing = Arc::clone(peers);
-    let id = peer.id;
-    let reading = async move {
-        while let Some(frame) = reader.next().await? {
-            let request = codec::decode_append(frame.body)
-                .filter(|_| frame.kind == kind::APPEND)
-                .ok_or_else(malformed)?;
-            if request.vote.committed && request.vote.leader_id.voted_for == id {
-                hearing.heard(id, request.vote.leader_id.term);
-            }
-            if queue.send(request).await.is_err() {
-                break;
+    let (id, mut writer) = (peer.id, peer.writer);
+    let refused = Arc::new(AtomicBool::new(false));
+    let (hearing, is_refused) = (Arc::clone(peers), Arc::clone(&refused));
+    // Read by openraft's own task: one less between the socket and the log.
+    let requests = futures_util::stream::unfold(peer.reader, move |mut reader| {
+        let (peers, is_refused) = (Arc::clone(&hearing), Arc::clone(&is_refused));
+        async move {
+            match next_append(&mut reader).await {
+                Ok(Some(request)) => {
+                    let leader = request.vote.leader_id;
+                    if request.vote.committed && leader.voted_for == id {
+                        peers.heard(id, leader.term);
+                    }
+                    Some((request, reader))
+                }
+                ended => {
+                    if let Err(error) = ended {
+                        tracing::debug!(server = id, %error, "appends ended");
+                    }
+                    // Whoever is refused hangs up, and means nothing by it.
+                    if !is_refused.load(Ordering::Acquire) {
+                        peers.hung_up(id);
+                    }
+                    None
+                }
             }
         }
-        Ok::<_, io::Error>(())
-    };
-    let requests = futures_util::stream::unfold(queued, async |mut queued| {
-        queued.recv().await.map(|request| (request, queued))
     });
-    let results = raft.stream_append(requests);
-    let answering = async {
-        let mut results = std::pin::pin!(results);
-        while let Some(result) = results.next().await {
-            let mut next = Some(result);
-            while let Some(result) = next {
-                let result = result.map_err(|error| io::Error::other(error.to_string()))?;
-                writer.put(kind::APPENDED, &codec::encode_append_result(&result));
-                next = results.next().now_or_never().flatten();
+    let mut results = std::pin::pin!(raft.stream_append(requests).fuse());
+    while let Some(result) = results.next().await {
+        let mut next = Some(result);
+        while let Some(result) = next {
+            let result = result.map_err(|error| io::Error::other(error.to_string()))?;
+            if result.is_err() {
+                refused.store(true, Ordering::Release);
             }
-            writer.flush().await?;
+            writer.put(kind::APPENDED, &codec::encode_append_result(&result));
+            next = results.next().now_or_never().flatten();
         }
-        Ok::<_, io::Error>(())
+        writer.flush().await?;
+    }
+    Ok(())
+}
+
+async fn next_append(
+    reader: &mut FrameReader,
+) -> io::Result<Option<AppendEntriesRequest<TypeConfig>>> {
+    let Some(frame) = reader.next().await? else {
+        return Ok(None);
     };
-    // The reader's end ends the stream of requests, and that the answers.
-    let (read, answered) = tokio::join!(reading, answering);
-    read.and(answered)
+    codec::decode_append(frame.body)
+        .filter(|_| frame.kind == kind::APPEND)
+        .map(Some)
+        .ok_or_else(malformed)
 }
 
 async fn serve_questions(
@@ -217,9 +228,6 @@ pub(crate) fn status(peers: &Peers, raft: &Raft<TypeConfig, StateMachine>) -> Pe
         is_fresh: metrics.last_log_index.unwrap_or(0) == 0 && metrics.snapshot.is_none(),
         is_leading: metrics.state == ServerState::Leader,
         last_index: metrics.last_log_index.unwrap_or(0),
-        cluster: peers
-            .identity
-            .cluster
-            .load(std::sync::atomic::Ordering::Relaxed),
+        cluster: peers.identity.cluster.load(Ordering::Relaxed),
     }
 }

@@ -71,6 +71,12 @@ pub trait Machine: Send + Sync + 'static {
     /// Applies entries, in order, and returns how many requests they held. Total: never fails.
     fn apply(&self, entries: &[Committed]) -> u64;
 
+    /// A recent entry and the digest of the state behind it. All servers choose the same entries.
+    fn checkpoint(&self) -> Option<(u64, u64)>;
+
+    /// The digest of the state behind an entry, when it is one of the chosen and not long ago.
+    fn digest_at(&self, index: u64) -> Option<u64>;
+
     /// Marks the current state, in a time that does not grow with it. The source copies what it
     /// marked while entries go on being applied.
     fn freeze(&self) -> Box<dyn SnapshotSource>;
@@ -149,6 +155,9 @@ pub enum Leadership {
     Following { leader: u64, term: u64 },
 }
 
+/// How often the leader's digest is compared.
+const DIGEST_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How often the snapshot rule is looked at.
 const SNAPSHOT_CHECK: Duration = Duration::from_millis(500);
 
@@ -188,6 +197,8 @@ pub struct Status {
     pub is_voter: bool,
     pub leader: Option<u64>,
     pub members: Vec<Member>,
+    /// As the leader, the other members that have answered, and how long ago that was.
+    pub heard: Vec<(u64, Duration)>,
     /// Since when this server is out of touch with the quorum: as the leader with a majority, else
     /// with the leader.
     pub out_of_touch: Duration,
@@ -301,7 +312,11 @@ impl Ensemble {
         let _ = peers.raft.set(raft.clone());
         let (stop, stopped) = watch::channel(false);
         let (announce, leadership) = watch::channel(Leadership::Unknown);
-        let mut tasks = vec![tokio::spawn(elect::announce(Arc::clone(&peers), announce))];
+        let mut tasks = vec![tokio::spawn(elect::announce(
+            Arc::clone(&peers),
+            state_machine.shared.applied_term.subscribe(),
+            announce,
+        ))];
         let begun = if is_alone {
             elect::lead_alone(&raft, options.server_id, log.is_empty()).await
         } else {
@@ -318,6 +333,11 @@ impl Ensemble {
                 members,
                 marker,
                 log.is_empty(),
+            )));
+            tasks.push(tokio::spawn(compare_digests(
+                raft.clone(),
+                state_machine.clone(),
+                leadership.clone(),
             )));
             tasks.push(tokio::spawn(elect::replace_lost_leader(Arc::clone(&peers))));
             tasks.push(tokio::spawn(inbound::listen(listener, peers, stopped)));
@@ -346,6 +366,14 @@ impl Ensemble {
             stop,
             begun: tokio::time::Instant::now(),
         })
+    }
+
+    /// Returns when the state was found to differ from the leader's. It must not be served.
+    pub async fn diverged(&self) {
+        let mut diverged = self.state_machine.shared.diverged.subscribe();
+        if diverged.wait_for(|diverged| *diverged).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Who leads; changes as this server learns of it.
@@ -450,12 +478,18 @@ impl Ensemble {
         };
         let members = types::members_of(metrics.membership_config.membership());
         let me = self.peers.identity.me;
+        let answers = metrics.heartbeat.iter().flatten();
+        let heard = answers
+            .filter(|(id, _)| **id != me)
+            .filter_map(|(id, at)| Some((*id, at.as_ref()?.elapsed())))
+            .collect();
         Status {
             is_leader: metrics.state == ServerState::Leader,
             is_voter: members.iter().any(|m| m.id == me && m.is_voter),
             leader: metrics.current_leader,
             out_of_touch: silence.unwrap_or_else(|| self.begun.elapsed()),
             members,
+            heard,
             term: metrics.current_term,
             last_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |id| id.index),
@@ -482,6 +516,49 @@ impl Ensemble {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
+}
+
+/// While this server leads, puts the digest of its state into the log now and then.
+async fn compare_digests(
+    raft: Raft<TypeConfig, StateMachine>,
+    machine: StateMachine,
+    leadership: watch::Receiver<Leadership>,
+) {
+    let mut last = None;
+    loop {
+        tokio::time::sleep(DIGEST_INTERVAL).await;
+        let leads = matches!(*leadership.borrow(), Leadership::Leading { .. });
+        let checkpoint = machine.shared.machine.checkpoint();
+        if let Some(checkpoint) = checkpoint.filter(|_| leads)
+            && last != Some(checkpoint)
+        {
+            last = Some(checkpoint);
+            let entry = types::encode_checkpoint(checkpoint);
+            if raft.client_write_ff(entry, None).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Sets the data of a server that has diverged aside, in place of what was set aside before. The
+/// next start finds nothing, and fetches the state from the leader.
+///
+/// # Errors
+/// The directories cannot be changed.
+pub fn set_aside(options: &Options) -> Result<(), StorageError> {
+    elect::Marker::new(&options.log_dir).set()?;
+    for (dir, name) in [(&options.log_dir, "log"), (&options.data_dir, "snapshots")] {
+        let (from, to) = (dir.join(name), dir.join(format!("{name}.diverged")));
+        let failed = |source| StorageError::io(&from, source);
+        if to.exists() {
+            std::fs::remove_dir_all(&to).map_err(failed)?;
+        }
+        if from.exists() {
+            std::fs::rename(&from, &to).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a snapshot whenever one is due.

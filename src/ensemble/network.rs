@@ -172,7 +172,9 @@ impl RaftNetworkV2<TypeConfig> for Client {
             let answer = peer.reader.next().await?;
             let answer = answer.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
             let result = codec::decode_append_result(answer.body).ok_or_else(malformed)?;
-            self.append = Some(peer);
+            if result.is_ok() {
+                self.append = Some(peer);
+            }
             Ok::<_, io::Error>(result)
         };
         match timeout(option.soft_ttl(), sending).await {
@@ -210,13 +212,8 @@ impl RaftNetworkV2<TypeConfig> for Client {
             let answers = futures_util::stream::unfold(Some(state), async |state| {
                 let mut state = state?;
                 match state.next().await {
-                    // A refusal ends the stream; the connection is in step and may be used again.
-                    Ok(Some(Err(refused))) => {
-                        if state.in_flight.is_empty() {
-                            state.client.append = Some(state.peer);
-                        }
-                        Some((Ok(Err(refused)), None))
-                    }
+                    // A refusal ends the stream, and the other side ends the connection.
+                    Ok(Some(Err(refused))) => Some((Ok(Err(refused)), None)),
                     Ok(Some(done)) => Some((Ok(done), Some(state))),
                     Ok(None) => {
                         state.client.append = Some(state.peer);

@@ -10,10 +10,11 @@ use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, Snapshot};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::types::{
-    CommittedLeaderId, LogId, SnapshotMeta, StoredMembers, TypeConfig, decode_cluster_id,
-    decode_snapshot_header, encode_snapshot_header, log_id, members_of,
+    CommittedLeaderId, LogId, SnapshotMeta, StoredMembers, TypeConfig, decode_checkpoint,
+    decode_cluster_id, decode_snapshot_header, encode_snapshot_header, log_id, members_of,
 };
 use super::{Committed, Machine, SnapshotReader, SnapshotSource};
 use crate::storage::StorageError;
@@ -34,7 +35,7 @@ struct Current {
 
 /// What the state machine shares with snapshot builders and with the policy.
 pub(crate) struct Shared {
-    machine: Arc<dyn Machine>,
+    pub(crate) machine: Arc<dyn Machine>,
     dir: SnapshotDir,
     retain: usize,
     current: Mutex<Option<Current>>,
@@ -45,6 +46,10 @@ pub(crate) struct Shared {
     applied: Mutex<(Option<LogId>, StoredMembers)>,
     /// The cluster's id, 0 until its first leader has named it.
     pub(crate) cluster: Arc<AtomicU64>,
+    /// The term of the last applied entry.
+    pub(crate) applied_term: watch::Sender<u64>,
+    /// Whether the state has been found to differ from the leader's.
+    pub(crate) diverged: watch::Sender<bool>,
 }
 
 #[derive(Clone)]
@@ -112,7 +117,9 @@ impl StateMachine {
             retain,
             current: Mutex::new(current),
             applied_requests: AtomicU64::new(0),
+            applied_term: watch::Sender::new(term_of(applied.0)),
             applied: Mutex::new(applied),
+            diverged: watch::Sender::new(false),
             cluster,
         };
         Ok(Self {
@@ -151,10 +158,41 @@ impl Shared {
             .compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// Compares with the leader's digest, when that of the same entry is still known here.
+    fn compare(&self, index: u64, digest: u64) {
+        let Some(own) = self.machine.digest_at(index) else {
+            return;
+        };
+        metrics::counter!("meerkat_digest_checks").increment(1);
+        if own != digest {
+            metrics::counter!("digest_mismatches_count").increment(1);
+            tracing::error!(
+                index,
+                own = format!("{own:x}"),
+                leader = format!("{digest:x}"),
+                "this server's state differs from the leader's"
+            );
+            self.diverged.send_replace(true);
+        }
+    }
+
+    fn note_term(&self, last: Option<LogId>) {
+        let term = term_of(last);
+        self.applied_term.send_if_modified(|noted| {
+            let is_newer = *noted < term;
+            *noted = term.max(*noted);
+            is_newer
+        });
+    }
+
     fn keep(&self, current: Current) -> Result<(), StorageError> {
         *self.current.lock() = Some(current);
         self.dir.purge(self.retain)
     }
+}
+
+fn term_of(id: Option<LogId>) -> u64 {
+    id.map_or(0, |id| *id.leader_id)
 }
 
 /// Restores a file; returns the cluster's id with it.
@@ -203,13 +241,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 responders.extend(responder);
                 let mut changed = None;
                 let payload = match entry.payload {
-                    EntryPayload::Normal(payload) => match decode_cluster_id(&payload.0) {
-                        Some(cluster) => {
+                    EntryPayload::Normal(payload) => {
+                        if let Some(cluster) = decode_cluster_id(&payload.0) {
                             self.shared.name_cluster(cluster);
                             Bytes::new()
+                        } else if let Some((index, digest)) = decode_checkpoint(&payload.0) {
+                            self.shared.compare(index, digest);
+                            Bytes::new()
+                        } else {
+                            payload.0
                         }
-                        None => payload.0,
-                    },
+                    }
                     EntryPayload::Blank => Bytes::new(),
                     EntryPayload::Membership(found) => {
                         changed = Some(members_of(&found));
@@ -234,6 +276,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 applied.1 = members;
             }
             drop(applied);
+            self.shared.note_term(last);
             for responder in responders {
                 responder.send(());
             }
@@ -272,6 +315,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let (current, cluster) = blocking(work).await?;
         self.shared.name_cluster(cluster);
         *self.shared.applied.lock() = (meta.last_log_id, meta.last_membership.clone());
+        self.shared.note_term(meta.last_log_id);
         self.shared.keep(current).map_err(io::Error::other)
     }
 

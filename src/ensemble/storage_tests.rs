@@ -39,6 +39,14 @@ impl Machine for Ledger {
         (self.0.lock().len() - before) as u64
     }
 
+    fn checkpoint(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    fn digest_at(&self, _: u64) -> Option<u64> {
+        None
+    }
+
     fn freeze(&self) -> Box<dyn SnapshotSource> {
         Box::new(Pages(self.0.lock().clone().into()))
     }

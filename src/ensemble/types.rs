@@ -184,8 +184,24 @@ pub(crate) fn decode_snapshot_header(mut bytes: Bytes) -> Option<(SnapshotMeta, 
     Some((meta, bytes.try_get_u64().ok()?))
 }
 
-/// First byte of an entry that names the cluster; the machine's own payloads begin otherwise.
+/// First bytes of entries of the ensemble's own; the machine's payloads begin otherwise.
 const CLUSTER_ID: u8 = 0xc1;
+const CHECKPOINT: u8 = 0xc2;
+
+/// Index of an earlier entry, and the digest of the leader's state behind it.
+pub(crate) fn encode_checkpoint((index, digest): (u64, u64)) -> Payload {
+    let mut out = BytesMut::new();
+    out.put_u8(CHECKPOINT);
+    out.put_u64(index);
+    out.put_u64(digest);
+    Payload(out.freeze())
+}
+
+pub(crate) fn decode_checkpoint(payload: &[u8]) -> Option<(u64, u64)> {
+    let (index, digest) = payload.strip_prefix(&[CHECKPOINT])?.split_first_chunk()?;
+    let digest = digest.try_into().ok()?;
+    Some((u64::from_be_bytes(*index), u64::from_be_bytes(digest)))
+}
 
 pub(crate) fn encode_cluster_id(id: u64) -> Payload {
     let mut out = BytesMut::new();

@@ -96,11 +96,15 @@ impl CreateMode {
     }
 }
 
+pub(super) fn is_ephemeral(flags: i32) -> bool {
+    CreateMode::from_flags(flags).is_some_and(|mode| mode.ephemeral)
+}
+
 /// # Errors
 /// First match wins: `BAD_ARGUMENTS` (flags), `UNIMPLEMENTED` (TTL switched off), `BAD_ARGUMENTS`
-/// (ttl; a path without slash or with NUL), `INVALID_ACL`, `NO_NODE` (parent), `NO_AUTH`,
-/// `BAD_ARGUMENTS` (path with its suffix), `NODE_EXISTS`, `NO_CHILDREN_FOR_EPHEMERALS`,
-/// `QUOTA_EXCEEDED`.
+/// (ttl), `EPHEMERAL_ON_LOCAL_SESSION`, `BAD_ARGUMENTS` (a path without slash or with NUL),
+/// `INVALID_ACL`, `NO_NODE` (parent), `NO_AUTH`, `BAD_ARGUMENTS` (path with its suffix),
+/// `NODE_EXISTS`, `NO_CHILDREN_FOR_EPHEMERALS`, `QUOTA_EXCEEDED`.
 pub(super) fn create(tx: &mut Apply<'_>, new: New<'_>) -> Result<Reply, ErrorCode> {
     let mode = CreateMode::from_flags(new.flags).ok_or(ErrorCode::BAD_ARGUMENTS)?;
     let owner = owner(tx, &new, mode)?;
@@ -162,6 +166,9 @@ fn owner(tx: &Apply<'_>, new: &New<'_>, mode: CreateMode) -> Result<Owner, Error
     Ok(match new.op {
         OpCode::CREATE_CONTAINER => Owner::Container,
         OpCode::CREATE_TTL => Owner::Ttl(new.ttl_ms),
+        _ if mode.ephemeral && tx.session_is_local => {
+            return Err(ErrorCode::EPHEMERAL_ON_LOCAL_SESSION);
+        }
         _ if mode.ephemeral => Owner::Session(tx.session),
         _ => Owner::Persistent,
     })

@@ -113,6 +113,21 @@ pub fn is_decodable(op: OpCode, body: &[u8]) -> bool {
     }
 }
 
+/// Whether a write may create an ephemeral, whose owner the ensemble has to know
+/// (`QuorumZooKeeperServer.checkUpgradeSession`).
+#[must_use]
+pub fn creates_ephemeral(op: OpCode, body: &[u8]) -> bool {
+    match op {
+        OpCode::CREATE | OpCode::CREATE2 => Reader::new(body)
+            .read::<CreateRequest<'_>>()
+            .is_ok_and(|request| create::is_ephemeral(request.flags)),
+        OpCode::MULTI => Reader::new(body)
+            .read::<MultiRequest<'_>>()
+            .is_ok_and(|request| request.ops.iter().any(multi::creates_ephemeral)),
+        _ => false,
+    }
+}
+
 /// Settings that change an outcome. The leader's stand in each log entry, so that all servers
 /// decide alike whatever their own configuration says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -203,6 +218,8 @@ pub struct Apply<'a> {
     pub schemes: &'a Schemes,
     pub flags: Flags,
     pub session: SessionId,
+    /// The session is known to its server alone.
+    pub session_is_local: bool,
     pub identities: &'a [Identity],
     pub zxid: Zxid,
     /// The leader's clock when it stamped the entry.
@@ -283,7 +300,7 @@ impl Apply<'_> {
     /// # Errors
     /// `SESSION_EXPIRED` when the caller's session is gone.
     fn check_session(&self) -> Result<(), ErrorCode> {
-        if self.sessions.contains(self.session) {
+        if self.session_is_local || self.sessions.contains(self.session) {
             Ok(())
         } else {
             Err(ErrorCode::SESSION_EXPIRED)

@@ -96,6 +96,17 @@ pub(super) fn is_well_formed(op: &MultiOp<'_>) -> bool {
     }
 }
 
+/// Whether an operation creates an ephemeral.
+pub(super) fn creates_ephemeral(op: &MultiOp<'_>) -> bool {
+    match op {
+        MultiOp::Create(OpCode::CREATE | OpCode::CREATE2, request) => {
+            create::is_ephemeral(request.flags)
+        }
+        MultiOp::CreateTtl(request) => create::is_ephemeral(request.flags),
+        _ => false,
+    }
+}
+
 fn run(tx: &mut Apply<'_>, op: &MultiOp<'_>) -> Result<MultiResult<'static>, ErrorCode> {
     let reply = match op {
         MultiOp::Create(code, request) => {

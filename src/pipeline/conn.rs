@@ -30,6 +30,8 @@ pub enum Close {
 pub struct Handshake {
     /// Whether the client sent the readOnly byte; only then it gets one.
     pub has_read_only: bool,
+    /// Whether this server can serve nothing but reads to it.
+    pub read_only: bool,
     pub timeout_ms: i32,
 }
 
@@ -41,7 +43,7 @@ impl Handshake {
             timeout_ms: self.timeout_ms,
             session_id: session.0,
             password: Some(password),
-            read_only: self.has_read_only.then_some(false),
+            read_only: self.has_read_only.then_some(self.read_only),
         };
         frame::put_frame(out, &[&response]);
     }
@@ -74,6 +76,8 @@ pub(super) enum Slot {
         /// What has to be over before it is evaluated.
         barrier: Round,
     },
+    /// The end of a session that only this server knows.
+    Close { xid: i32, since: Instant },
     /// A request that is answered with an error in its turn.
     Refused {
         xid: i32,
@@ -106,6 +110,9 @@ pub(super) struct Inner {
     pub outbox: BytesMut,
     pub identities: Identities,
     pub session: SessionId,
+    /// The session was local when this connection got it; whether it still is, the local sessions
+    /// say.
+    pub began_local: bool,
     /// See [`crate::state::entry::Origin`].
     pub attach: u64,
     pub handshake: Option<Handshake>,
@@ -140,6 +147,7 @@ impl Conn {
                 outbox: BytesMut::new(),
                 identities: Arc::new(identities),
                 session: SessionId(0),
+                began_local: false,
                 attach: 0,
                 handshake: None,
                 lease: None,
@@ -152,6 +160,14 @@ impl Conn {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
+    }
+
+    /// Begins the handshake.
+    pub(super) fn begin(&self, handshake: Handshake) -> MutexGuard<'_, Inner> {
+        let mut inner = self.inner.lock();
+        inner.handshake = Some(handshake);
+        inner.stats.received += 1;
+        inner
     }
 
     /// Moves what waits in the outbox to the end of `out`.
@@ -237,6 +253,22 @@ impl Conn {
 }
 
 impl Inner {
+    /// Sends the client away: its session is gone or not its own.
+    pub(super) fn refuse(&mut self, handshake: Handshake) {
+        self.close = Some(Close::AfterFlush);
+        handshake.refuse(&mut self.outbox);
+    }
+
+    /// Takes a session that only this server knows, and tells the client.
+    pub(super) fn begin_local(&mut self, session: SessionId, lease: Arc<Lease>, password: &[u8]) {
+        self.session = session;
+        self.began_local = true;
+        self.lease = Some(lease);
+        if let Some(handshake) = self.handshake {
+            handshake.answer(session, password, &mut self.outbox);
+        }
+    }
+
     /// Counts a request that was answered.
     pub(super) fn answered(
         &mut self,

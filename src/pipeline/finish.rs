@@ -41,6 +41,7 @@ impl Core {
                 index: committed.index,
             });
             let Some((header, requests)) = entry::open(&committed.payload) else {
+                self.note_checkpoint(&state);
                 continue;
             };
             state.begin_batch(&header);
@@ -59,6 +60,7 @@ impl Core {
                 finish.finish(&state, &request, applied);
                 count += 1;
             }
+            self.note_checkpoint(&state);
         }
         for conn in dirty {
             conn.wake.notify_one();
@@ -94,6 +96,11 @@ impl Core {
                 Slot::Read { barrier, .. } if !self.barriers.is_over(barrier) => {
                     inner.in_flight.push_front(slot);
                     break;
+                }
+                Slot::Close { xid, since } => {
+                    put_header(xid, state.zxid().0, ErrorCode::OK, &mut outbox);
+                    inner.close = Some(Close::AfterFlush);
+                    (xid, OpCode::CLOSE_SESSION, since)
                 }
                 Slot::Refused {
                     xid,
@@ -146,7 +153,13 @@ impl Finish<'_> {
         match (&applied.result, request.op) {
             (Ok(Reply::Session { id, timeout_ms, .. }), _) => {
                 let now_ms = self.core.heard_now_ms();
-                self.core.tracker.lock().track(*id, *timeout_ms, now_ms);
+                let lease = self.core.locals.lock().upgraded(*id);
+                let mut tracker = self.core.tracker.lock();
+                if let Some(lease) = lease {
+                    tracker.adopt(*id, &lease);
+                } else {
+                    tracker.track(*id, *timeout_ms, now_ms);
+                }
             }
             (_, OpCode::CLOSE_SESSION) => {
                 self.core.tracker.lock().forget(request.session);

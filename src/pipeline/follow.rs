@@ -15,6 +15,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jute::OpCode;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::asks::Ask;
@@ -289,13 +290,20 @@ impl Core {
         let mut lost = 0;
         self.proposals.rework(|waiting| {
             let mut unsent: HashMap<ConnId, usize> = HashMap::new();
+            let mut upgrades = std::collections::HashSet::new();
             for batch in &waiting {
                 batch.for_each(|request| {
                     if request.origin.server == self.settings.server {
                         *unsent.entry(request.origin.conn).or_default() += 1;
+                        if request.op == OpCode::CREATE_SESSION {
+                            upgrades.insert(request.session);
+                        }
                     }
                 });
             }
+            self.locals
+                .lock()
+                .upgrades_lost(|session| upgrades.contains(&session));
             let mut given_up = std::collections::HashSet::new();
             for (id, conn) in &connections.by_id {
                 if conn.writes_in_flight() > unsent.get(id).copied().unwrap_or(0) {
@@ -309,7 +317,7 @@ impl Core {
                 .map(|batch| {
                     batch.retain(|request| {
                         let conn = request.origin.conn;
-                        let is_own = conn == Core::NO_CONN;
+                        let is_own = conn == Self::NO_CONN;
                         let goes_on = connections.by_id.contains_key(&conn);
                         request.origin.server == self.settings.server
                             && (is_own || (goes_on && !given_up.contains(&conn)))

@@ -93,6 +93,7 @@ pub async fn drive_proposals(core: Arc<Core>, ensemble: Arc<Ensemble>) {
     let _ = core.ensemble.set(Arc::clone(&ensemble));
     loop {
         let now = *leadership.borrow_and_update();
+        core.counters.elections.note(now);
         let doing = async {
             match now {
                 Leadership::Unknown => {}
@@ -154,7 +155,9 @@ async fn write_entries(core: &Arc<Core>, ensemble: &Arc<Ensemble>) {
             flags: core.settings.flags,
             time_ms: wall_clock_ms(),
         };
-        let proposed = ensemble.propose(batch.seal(header)).await;
+        let payload = batch.seal(header);
+        core.counters.elections.proposal_sizes.record(payload.len());
+        let proposed = ensemble.propose(payload).await;
         tokio::spawn(async move {
             let applied = match proposed {
                 Ok(applied) => applied.await,
@@ -282,8 +285,7 @@ impl Core {
                 handshake.answer(asked.session, &asked.password, &mut inner.outbox);
             }
             None => {
-                inner.close = Some(Close::AfterFlush);
-                handshake.refuse(&mut inner.outbox);
+                inner.refuse(handshake);
             }
         }
         drop(inner);

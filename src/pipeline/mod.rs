@@ -5,6 +5,7 @@
 //! * `proposals`, `lead`, `follow`: writes become log entries, many at a time, here or at the
 //!   leader; `messages` is what servers say to each other for that.
 //! * `asks`, `barrier`: what only the leader knows: who owns a session, how far reads must wait.
+//! * `elections`: how long they took, for those who ask.
 //! * `finish`: applies committed entries, fires watches, answers.
 //!
 //! Ordering rules, each visible to clients:
@@ -24,11 +25,13 @@
 //!    any reply that could show the change.
 //! 3. **Own event before own reply.** Watches fire before the write is answered.
 //!
-//! Order of locks: state, connections, watch table, one connection. None is held across `.await`.
+//! Order of locks: state, connections, watch table, one connection, and last the sessions: those
+//! that are local or the tracker, one at a time. None is held across `.await`.
 
 mod asks;
 mod barrier;
 mod conn;
+mod elections;
 mod finish;
 mod follow;
 mod lead;
@@ -37,19 +40,20 @@ mod prep;
 mod proposals;
 mod replica;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
-use jute::{OpCode, put_str};
+use jute::proto::CreateSessionTxn;
+use jute::{Encode as _, OpCode, put_str};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::ensemble::{Ensemble, Leadership};
 use crate::op::Flags;
-use crate::session::{Session, Tracker};
+use crate::session::{LocalSessions, Session, Tracker};
 use crate::state::entry::Origin;
 use crate::state::{LogPosition, State};
 use crate::tree::{NodeId, Owner};
@@ -76,6 +80,27 @@ pub struct Settings {
     pub outbox_bytes_max: usize,
     /// Whether every read is a barrier, so that it never shows less than what was acknowledged.
     pub linearizable_reads: bool,
+    pub local_sessions: LocalSessionsMode,
+}
+
+/// What new sessions are (`localSessionsEnabled`, `localSessionsUpgradingEnabled`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalSessionsMode {
+    /// Known to all servers at once.
+    Off,
+    /// Known to their server only, which refuses to create ephemerals for them.
+    Refuse,
+    /// Known to their server only, until they create an ephemeral.
+    Upgrade,
+}
+
+/// Whom this server serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    Nobody,
+    /// Clients that are content with a state that may be old.
+    ReadOnly,
+    Everybody,
 }
 
 /// Signs of life are reported to the leader this often at least, and at most.
@@ -135,6 +160,7 @@ pub struct Counters {
     pub sessionless_expired: AtomicU64,
     pub bytes_received: AtomicU64,
     pub auth_failed: AtomicU64,
+    pub elections: elections::Elections,
 }
 
 impl Counters {
@@ -242,13 +268,14 @@ pub struct Core {
     links: lead::Links,
     leadership: watch::Sender<Leadership>,
     ensemble: OnceLock<Arc<Ensemble>>,
+    /// Digests of the state behind some of the last entries.
+    checkpoints: Mutex<VecDeque<(u64, u64)>>,
     /// How far the log is applied.
     applied: watch::Sender<LogPosition>,
     /// No more requests are taken, and those that were are in the log.
     stopping: watch::Sender<bool>,
     drained: watch::Sender<bool>,
-    /// Whether clients are served.
-    serving: AtomicBool,
+    service: watch::Sender<Service>,
     /// Tells this process from the one before it.
     incarnation: u64,
     /// The next attachment that this server gives as the leader.
@@ -257,6 +284,7 @@ pub struct Core {
     connections: Mutex<Connections>,
     watches: Mutex<WatchTable>,
     tracker: Mutex<Tracker>,
+    locals: Mutex<LocalSessions>,
     /// See [`Core::advance_lease_clock`].
     lease_clock_ms: AtomicI64,
     next_conn: AtomicU64,
@@ -268,6 +296,7 @@ impl Core {
     pub fn new(settings: Settings, state: State) -> Arc<Self> {
         let first_session = first_session_id(settings.server, wall_clock_ms());
         let tracker = Tracker::new(settings.tick_ms);
+        let locals = LocalSessions::new(settings.tick_ms);
         // Requests of an earlier process of this server may still be applied: none of its
         // connections may be taken for one of ours.
         let first_conn = wall_clock_ms().unsigned_abs() << CONN_BITS;
@@ -286,16 +315,18 @@ impl Core {
             links: lead::Links::default(),
             leadership: watch::Sender::new(Leadership::Unknown),
             ensemble: OnceLock::new(),
+            checkpoints: Mutex::default(),
             applied: watch::Sender::new(state.position()),
             stopping: watch::Sender::new(false),
             drained: watch::Sender::new(false),
-            serving: AtomicBool::new(false),
+            service: watch::Sender::new(Service::Nobody),
             incarnation: first_conn,
             attach_next: AtomicU64::new(1),
             state: RwLock::new(state),
             connections: Mutex::default(),
             watches: Mutex::default(),
             tracker: Mutex::new(tracker),
+            locals: Mutex::new(locals),
             lease_clock_ms: AtomicI64::new(0),
             next_conn: AtomicU64::new(first_conn + 1),
             next_session: AtomicI64::new(first_session),
@@ -317,6 +348,11 @@ impl Core {
         look(&self.tracker.lock())
     }
 
+    /// Looks at the sessions that only this server knows.
+    pub fn look_at_locals<T>(&self, look: impl FnOnce(&LocalSessions) -> T) -> T {
+        look(&self.locals.lock())
+    }
+
     /// How far the log is applied, as it moves.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<LogPosition> {
@@ -324,15 +360,14 @@ impl Core {
     }
 
     #[must_use]
-    pub fn is_serving(&self) -> bool {
-        self.serving.load(Ordering::Acquire)
+    pub fn service(&self) -> Service {
+        *self.service.borrow()
     }
 
-    /// Begins or ceases to serve clients. Ceasing ends all connections: what they wait for may
-    /// never come, and what they would read grows old.
-    pub fn set_serving(&self, serving: bool) {
-        self.serving.store(serving, Ordering::Release);
-        if !serving {
+    /// Whom to serve from now on. Everybody who was served until now is disconnected: writes that
+    /// wait may never be applied, reads would grow old, and who came to read only can have more.
+    pub fn serve(&self, service: Service) {
+        if self.service.send_replace(service) != Service::Nobody {
             self.close_all();
         }
     }
@@ -386,19 +421,32 @@ impl Core {
         }
     }
 
-    /// Proposes to close the sessions whose lease has run out.
+    /// Ends the local sessions whose lease has run out, and proposes to close the others.
     pub fn expire_sessions(&self) {
+        let expired = self.locals.lock().expire(self.lease_now_ms());
+        for session in expired {
+            self.count_expired(session);
+            let connections = self.connections.lock();
+            let id = connections.by_session.get(&session);
+            if let Some(conn) = id.and_then(|id| connections.by_id.get(id)) {
+                conn.close(Close::Now);
+            }
+        }
         if !self.is_leading() {
             return;
         }
         let expired = self.tracker.lock().expired(self.lease_now_ms());
         for session in expired {
-            tracing::info!(%session, "session expired");
-            self.counters
-                .sessions_expired
-                .fetch_add(1, Ordering::Relaxed);
+            self.count_expired(session);
             self.propose_close(session);
         }
+    }
+
+    fn count_expired(&self, session: SessionId) {
+        tracing::info!(%session, "session expired");
+        self.counters
+            .sessions_expired
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     /// Session ids: unique among the servers by the top byte, among starts by the clock.
@@ -422,6 +470,17 @@ impl Core {
             attach: 0,
         }
     }
+}
+
+/// The body of a createSession.
+fn session_txn(session: &Session) -> BytesMut {
+    let mut txn = BytesMut::new();
+    CreateSessionTxn {
+        timeout_ms: session.timeout_ms,
+        password: Some(&session.password),
+    }
+    .encode(&mut txn);
+    txn
 }
 
 /// Bits 63..56 the server, 55..16 the clock in ms, 15..0 zero (`SessionTrackerImpl`).
@@ -480,6 +539,12 @@ impl Core {
             attach: Origin::UNATTACHED,
         };
         self.proposals.push(op, session, origin, &[], body);
+    }
+
+    /// Makes a local session known to the ensemble, in front of the request that needs it.
+    fn propose_upgrade(&self, id: SessionId, session: &Session) {
+        tracing::info!(session = %id, "a local session becomes one of the ensemble");
+        self.propose_own(OpCode::CREATE_SESSION, id, &session_txn(session));
     }
 
     fn propose_close(&self, session: SessionId) {

@@ -8,17 +8,17 @@ use std::time::Instant;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use jute::proto::{
-    AuthPacket, ConnectRequest, CreateSessionTxn, GetSaslRequest, ReplyHeader, RequestHeader,
-    SetSaslResponse, xid,
+    AuthPacket, ConnectRequest, GetSaslRequest, ReplyHeader, RequestHeader, SetSaslResponse, xid,
 };
 use jute::{DecodeError, Encode as _, ErrorCode, OpCode, Reader, frame};
 use parking_lot::Mutex;
 
 use super::asks::{Ask, Reattach};
 use super::conn::{Conn, Handshake, Inner, Slot, put_event, put_header};
-use super::{Close, Core, IN_FLIGHT_MAX, wall_clock_ms};
+use super::{Close, Core, IN_FLIGHT_MAX, LocalSessionsMode, Service, session_txn, wall_clock_ms};
 use crate::auth::{Identities, Identity};
 use crate::op::{self, Interest, Look, Road, Seen};
+use crate::session::PASSWORD_LEN;
 use crate::state::State;
 use crate::state::entry::Origin;
 use crate::types::{ConnId, SessionId};
@@ -36,6 +36,8 @@ pub enum FrameError {
     Malformed(#[from] DecodeError),
     #[error("a SASL token that is null")]
     NullToken,
+    #[error("not serving this client now")]
+    NotServed,
     #[error("the client has seen zxid 0x{seen:x}, this server is at 0x{own:x}")]
     ClientAhead { seen: i64, own: i64 },
 }
@@ -202,47 +204,105 @@ impl Core {
             let (seen, own) = (request.last_zxid_seen, state.zxid().0);
             return Err(FrameError::ClientAhead { seen, own });
         }
+        let service = self.service();
+        let read_only = service == Service::ReadOnly;
+        if service == Service::Nobody || read_only && request.read_only != Some(true) {
+            return Err(FrameError::NotServed);
+        }
         let handshake = Handshake {
             has_read_only: request.read_only.is_some(),
+            read_only,
             timeout_ms: clamp_timeout_ms(request.timeout_ms),
         };
-        let mut inner = conn.lock();
-        inner.handshake = Some(handshake);
-        inner.stats.received += 1;
         if request.session_id == 0 {
-            let session = self.new_session_id();
-            let record = Self::new_session(handshake.timeout_ms);
-            let mut txn = BytesMut::new();
-            CreateSessionTxn {
-                timeout_ms: record.timeout_ms,
-                password: Some(&record.password),
-            }
-            .encode(&mut txn);
-            let (op, since) = (OpCode::CREATE_SESSION, Instant::now());
-            inner.in_flight.push_back(Slot::Write { xid: 0, op, since });
-            self.counters.outstanding.fetch_add(1, Ordering::Relaxed);
-            let origin = Origin {
-                server: self.settings.server,
-                conn: conn.id,
-                xid: 0,
-                attach: inner.attach,
-            };
-            self.proposals.push(op, session, origin, &[], &txn);
+            self.connect_new(&state, conn, handshake);
             return Ok(());
         }
-        match request.password.and_then(|given| given.try_into().ok()) {
+        let session = SessionId(request.session_id);
+        let is_global = state.sessions.contains(session);
+        if read_only && is_global {
+            // Its lease runs elsewhere, where this server cannot renew it.
+            return Err(FrameError::NotServed);
+        }
+        let password = request.password.and_then(|given| given.try_into().ok());
+        if read_only || self.locals.lock().contains(session) {
+            self.reconnect_local(conn, handshake, session, password);
+            return Ok(());
+        }
+        let mut inner = conn.begin(handshake);
+        match password {
             Some(password) => self.asks.push(Ask::Attach(Reattach {
                 conn: conn.id,
-                session: SessionId(request.session_id),
+                session,
                 timeout_ms: handshake.timeout_ms,
                 password,
             })),
-            None => {
-                inner.close = Some(Close::AfterFlush);
-                handshake.refuse(&mut inner.outbox);
-            }
+            None => inner.refuse(handshake),
         }
         Ok(())
+    }
+
+    /// A client without a session.
+    fn connect_new(&self, state: &State, conn: &Conn, handshake: Handshake) {
+        let session = self.new_session_id();
+        let record = Self::new_session(handshake.timeout_ms);
+        if self.settings.local_sessions != LocalSessionsMode::Off {
+            let mut connections = self.connections.lock();
+            connections.by_session.insert(session, conn.id);
+            let mut inner = conn.begin(handshake);
+            let lease = self
+                .locals
+                .lock()
+                .create(session, record, self.heard_now_ms());
+            inner.begin_local(session, lease, &record.password);
+            return;
+        }
+        let mut inner = conn.begin(handshake);
+        if handshake.read_only {
+            // Not what the client expects; it gives up, as with upstream.
+            let code = ErrorCode::NOT_READ_ONLY;
+            put_header(0, state.zxid().0, code, &mut inner.outbox);
+            inner.close = Some(Close::AfterFlush);
+            return;
+        }
+        let (op, since) = (OpCode::CREATE_SESSION, Instant::now());
+        inner.in_flight.push_back(Slot::Write { xid: 0, op, since });
+        self.counters.outstanding.fetch_add(1, Ordering::Relaxed);
+        let origin = Origin {
+            server: self.settings.server,
+            conn: conn.id,
+            xid: 0,
+            attach: inner.attach,
+        };
+        self.proposals
+            .push(op, session, origin, &[], &session_txn(&record));
+    }
+
+    /// A client with a session that nobody but this server can know.
+    fn reconnect_local(
+        &self,
+        conn: &Conn,
+        handshake: Handshake,
+        session: SessionId,
+        password: Option<[u8; PASSWORD_LEN]>,
+    ) {
+        let mut connections = self.connections.lock();
+        let lease = password.and_then(|password| {
+            let now_ms = self.heard_now_ms();
+            let mut locals = self.locals.lock();
+            locals.reattach(session, handshake.timeout_ms, &password, now_ms)
+        });
+        if lease.is_some() {
+            let old = connections.by_session.insert(session, conn.id);
+            if let Some(old) = old.and_then(|old| connections.by_id.get(&old)) {
+                old.close(Close::Now);
+            }
+        }
+        let mut inner = conn.begin(handshake);
+        match (lease, password) {
+            (Some(lease), Some(password)) => inner.begin_local(session, lease, &password),
+            _ => inner.refuse(handshake),
+        }
     }
 
     /// Handles the whole frames of one wake-up, in order, under one guard. Replies of reads are
@@ -291,7 +351,10 @@ struct Turn<'a> {
     since: Instant,
     identities: Identities,
     session: SessionId,
+    began_local: bool,
     attach: u64,
+    /// This connection gets nothing but reads.
+    read_only: bool,
     in_flight: usize,
     /// The session has expired or is being closed: requests get no answer any more.
     deaf: bool,
@@ -308,7 +371,9 @@ impl<'a> Turn<'a> {
         Self {
             identities: Arc::clone(&inner.identities),
             session: inner.session,
+            began_local: inner.began_local,
             attach: inner.attach,
+            read_only: inner.handshake.is_some_and(|handshake| handshake.read_only),
             in_flight: inner.in_flight.len(),
             deaf: inner.lease.as_ref().is_some_and(|lease| lease.is_closing()),
             close,
@@ -342,28 +407,34 @@ impl<'a> Turn<'a> {
             return Ok(());
         }
         let since = self.since;
-        match op::road(op) {
-            Road::Write if !op::is_decodable(op, &body) => {
-                let code = ErrorCode::MARSHALLING_ERROR;
+        let road = op::road(op);
+        match road {
+            Road::Write if op == OpCode::CLOSE_SESSION && self.close_local() => {
+                self.deaf = true;
                 if self.in_flight == 0 {
-                    put_header(xid, state.zxid().0, code, self.out);
+                    put_header(xid, state.zxid().0, ErrorCode::OK, self.out);
                     self.answer(xid, op);
+                    self.close = Some(Close::AfterFlush);
                 } else {
-                    self.enqueue(Slot::Refused {
-                        xid,
-                        op,
-                        code,
-                        since,
-                    });
+                    self.enqueue(Slot::Close { xid, since });
                 }
             }
+            Road::Write | Road::Read
+                if self.read_only && (road == Road::Write || op == OpCode::SYNC) =>
+            {
+                self.refuse(state, xid, op, ErrorCode::NOT_READ_ONLY);
+            }
+            Road::Write if !op::is_decodable(op, &body) => {
+                self.refuse(state, xid, op, ErrorCode::MARSHALLING_ERROR);
+            }
             Road::Write => {
+                let attach = self.attach_for(op, &body);
                 self.enqueue(Slot::Write { xid, op, since });
                 let origin = Origin {
                     server: self.core.settings.server,
                     conn: self.conn.id,
                     xid,
-                    attach: self.attach,
+                    attach,
                 };
                 self.core
                     .proposals
@@ -415,7 +486,48 @@ impl<'a> Turn<'a> {
     fn is_barrier(&self, op: OpCode) -> bool {
         let settings = &self.core.settings;
         settings.is_ensemble()
+            && !self.read_only
             && (op == OpCode::SYNC || (settings.linearizable_reads && op != OpCode::PING))
+    }
+
+    /// Ends the session if it is this server's own.
+    fn close_local(&self) -> bool {
+        self.began_local && self.core.locals.lock().close(self.session)
+    }
+
+    /// What a write says about its session. One that needs a session of the ensemble makes a local
+    /// one upgrade, if that is allowed; else it is refused when it is applied.
+    fn attach_for(&self, op: OpCode, body: &[u8]) -> u64 {
+        if !self.began_local {
+            return self.attach;
+        }
+        let mut locals = self.core.locals.lock();
+        if !locals.is_local(self.session) {
+            return self.attach;
+        }
+        if self.core.settings.local_sessions == LocalSessionsMode::Upgrade
+            && op::creates_ephemeral(op, body)
+            && let Some(session) = locals.upgrade(self.session)
+        {
+            self.core.propose_upgrade(self.session, &session);
+            return self.attach;
+        }
+        Origin::LOCAL
+    }
+
+    /// Answers with an error, in its turn.
+    fn refuse(&mut self, state: &State, xid: i32, op: OpCode, code: ErrorCode) {
+        if self.in_flight == 0 {
+            put_header(xid, state.zxid().0, code, self.out);
+            self.answer(xid, op);
+        } else {
+            self.enqueue(Slot::Refused {
+                xid,
+                op,
+                code,
+                since: self.since,
+            });
+        }
     }
 
     fn enqueue(&mut self, slot: Slot) {

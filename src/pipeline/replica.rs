@@ -19,7 +19,25 @@ impl Replica {
     }
 }
 
+/// Each entry whose index is a multiple of this is a checkpoint.
+const CHECKPOINT_EVERY: u64 = 32;
+
+/// Checkpoints whose digests are kept.
+const CHECKPOINTS_MAX: usize = 1024;
+
 impl Core {
+    /// Notes the digest behind an entry, if it is a checkpoint.
+    pub(super) fn note_checkpoint(&self, state: &State) {
+        let index = state.position().index;
+        if index.is_multiple_of(CHECKPOINT_EVERY) {
+            let mut checkpoints = self.checkpoints.lock();
+            checkpoints.push_back((index, state.digest()));
+            if checkpoints.len() > CHECKPOINTS_MAX {
+                checkpoints.pop_front();
+            }
+        }
+    }
+
     /// Jumps to another state. Clients that are connected would miss the events in between: they
     /// reconnect, and what they watch is compared then.
     fn replace_state(&self, restored: State) -> State {
@@ -27,6 +45,10 @@ impl Core {
         let position = restored.position();
         let old = std::mem::replace(&mut *state, restored);
         self.tracker.lock().clear();
+        self.locals
+            .lock()
+            .forget_known(|session| state.sessions.contains(session));
+        self.checkpoints.lock().clear();
         drop(state);
         self.close_all();
         self.track_all_sessions();
@@ -38,6 +60,16 @@ impl Core {
 impl Machine for Replica {
     fn apply(&self, entries: &[Committed]) -> u64 {
         self.core.apply(entries)
+    }
+
+    fn checkpoint(&self) -> Option<(u64, u64)> {
+        self.core.checkpoints.lock().back().copied()
+    }
+
+    fn digest_at(&self, index: u64) -> Option<u64> {
+        let checkpoints = self.core.checkpoints.lock();
+        let at = checkpoints.iter().rev().find(|(at, _)| *at == index);
+        at.map(|(_, digest)| *digest)
     }
 
     fn freeze(&self) -> Box<dyn SnapshotSource> {

@@ -36,8 +36,6 @@ enum Ended {
     ByClient,
     #[error("closed by us")]
     ByUs,
-    #[error("not serving")]
-    NotServing,
     #[error("no session within the time-out")]
     Sessionless,
     #[error(transparent)]
@@ -128,9 +126,6 @@ impl Connection<'_> {
             }
             self.cut_frames()?;
             if let Some(first) = self.frames.pop_front() {
-                if !self.shared.core.is_serving() {
-                    return Err(Ended::NotServing);
-                }
                 let config = &self.shared.config;
                 let clamp = |timeout_ms: i32| {
                     let bound = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);

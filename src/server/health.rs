@@ -1,30 +1,54 @@
-//! Whether this server may serve clients.
+//! Whom this server may serve.
 //!
 //! A server that is cut off from the quorum can neither write nor say how old its state is. It goes
 //! on for `syncLimit`, for elections are short; then its connections end, and clients find another
-//! server.
+//! server. Those who say that they would rather read something old than nothing may come back, when
+//! `readonlymode.enabled` allows it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{sleep, timeout};
+
 use crate::ensemble::Ensemble;
-use crate::pipeline::Core;
+use crate::pipeline::{Core, Service};
 
 /// How often the contact with the quorum is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long a server may be out of touch with the quorum.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// And go on serving.
+    pub serving: Duration,
+    /// And not yet offer to read only; never, when there is no such time.
+    pub read_only: Option<Duration>,
+}
+
 /// Begins to serve when the state is as new as the leader's, and ceases when contact is lost.
-pub(super) async fn run(core: Arc<Core>, ensemble: Arc<Ensemble>, limit: Duration) {
+pub(super) async fn run(core: Arc<Core>, ensemble: Arc<Ensemble>, patience: Patience) {
     loop {
-        if !core.catch_up().await {
+        let mut caught_up = pin!(core.catch_up());
+        let goes_on = loop {
+            if let Ok(goes_on) = timeout(LOOK, &mut caught_up).await {
+                break goes_on;
+            }
+            let is_due = |after| ensemble.status().out_of_touch > after;
+            if core.service() == Service::Nobody && patience.read_only.is_some_and(is_due) {
+                tracing::warn!("no quorum; serving clients that only want to read");
+                core.serve(Service::ReadOnly);
+            }
+        };
+        if !goes_on {
             return;
         }
-        core.set_serving(true);
+        core.serve(Service::Everybody);
         tracing::info!("serving clients");
-        while ensemble.status().out_of_touch <= limit {
-            tokio::time::sleep(LOOK).await;
+        while ensemble.status().out_of_touch <= patience.serving {
+            sleep(LOOK).await;
         }
         tracing::warn!("out of touch with the quorum; not serving until that changes");
-        core.set_serving(false);
+        core.serve(Service::Nobody);
     }
 }

@@ -13,20 +13,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::admin;
 use crate::auth::{self, Schemes};
 use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider, Role, ServerSpec};
-use crate::ensemble::{Ensemble, Member, Options, Peering, StartError, Tcp};
+use crate::ensemble::{Ensemble, Member, Options, Peering, StartError, Tcp, set_aside};
 use crate::op::Flags;
 use crate::pipeline::{
-    Core, LEASE_STEP_MS, LinkService, OUTBOX_BYTES_MAX, Replica, Settings, drive_barriers,
-    drive_proposals,
+    Core, LEASE_STEP_MS, LinkService, LocalSessionsMode, OUTBOX_BYTES_MAX, Replica, Service,
+    Settings, drive_barriers, drive_proposals,
 };
 use crate::state::State;
 use crate::types::ServerId;
+
+/// A server without a quorum waits at least this long before it offers to read only.
+const READ_ONLY_AFTER_MIN: Duration = Duration::from_millis(2000);
 
 /// Upstream's id of a server without an ensemble, which is the top byte of its session ids.
 const STANDALONE_ID: u64 = 1;
@@ -43,6 +48,10 @@ pub enum ServeError {
     },
     #[error("cannot resolve {0}")]
     Resolve(String),
+    #[error("cannot use the peer secret in {path}: {why}")]
+    PeerSecret { path: PathBuf, why: String },
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot export metrics on {address}: {why}")]
@@ -55,6 +64,28 @@ pub struct Server {
     ensemble: Arc<Ensemble>,
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
+    replication: Option<Runtime>,
+    options: Options,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A runtime must not be dropped inside of another.
+        if let Some(replication) = self.replication.take() {
+            replication.shutdown_background();
+        }
+    }
+}
+
+/// Replication has a thread of its own: what a write passes there are many short steps one after
+/// the other, and each would wake another thread if they were spread.
+fn replication_runtime() -> Result<Runtime, ServeError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("replication")
+        .enable_all()
+        .build()
+        .map_err(ServeError::Thread)
 }
 
 impl Server {
@@ -81,21 +112,29 @@ impl Server {
             members: members(&config),
             listener: peer_listener(&config, server)?,
             net: Arc::new(Tcp),
-            secret: None,
+            secret: peer_secret(&config)?,
             links: Arc::new(LinkService(Arc::clone(&core))),
         };
         let is_alone = peering.listener.is_none();
         let replica = Arc::new(Replica::new(Arc::clone(&core)));
-        let ensemble = Arc::new(Ensemble::start(options(&config, server), replica, peering).await?);
+        let replication = replication_runtime()?;
+        let options = options(&config, server);
+        let starting = Ensemble::start(options.clone(), replica, peering);
+        let ensemble = replication.spawn(starting).await;
+        let ensemble = Arc::new(ensemble.map_err(|error| ServeError::Thread(error.into()))??);
         let (stop, stopped) = watch::channel(false);
 
-        tokio::spawn(drive_proposals(Arc::clone(&core), Arc::clone(&ensemble)));
+        replication.spawn(drive_proposals(Arc::clone(&core), Arc::clone(&ensemble)));
         tokio::spawn(drive_barriers(Arc::clone(&core)));
         if is_alone {
-            core.set_serving(true);
+            core.serve(Service::Everybody);
         } else {
-            let limit = sync_limit(&config);
-            tokio::spawn(health::run(Arc::clone(&core), Arc::clone(&ensemble), limit));
+            let patience = patience(&config);
+            tokio::spawn(health::run(
+                Arc::clone(&core),
+                Arc::clone(&ensemble),
+                patience,
+            ));
         }
         if matches!(config.metrics, MetricsProvider::Prometheus { .. }) {
             let (core, ensemble) = (Arc::clone(&core), Arc::clone(&ensemble));
@@ -114,6 +153,8 @@ impl Server {
             ensemble,
             addresses,
             stop,
+            replication: Some(replication),
+            options,
         })
     }
 
@@ -126,6 +167,23 @@ impl Server {
     #[must_use]
     pub fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    /// Returns when the state was found to differ from the leader's; clients are cut off then.
+    pub async fn diverged(&self) {
+        self.ensemble.diverged().await;
+        self.core.serve(Service::Nobody);
+    }
+
+    /// Stops a server that has diverged and sets its data aside: when it is started again it
+    /// fetches the state from the leader.
+    ///
+    /// # Errors
+    /// The data cannot be set aside.
+    pub async fn set_aside(self) -> Result<(), StartError> {
+        let options = self.options.clone();
+        self.shutdown().await;
+        Ok(set_aside(&options)?)
     }
 
     /// Stops accepting, ends the connections and closes the storage. Sessions live on: their
@@ -175,10 +233,36 @@ fn peer_listener(config: &Config, id: u64) -> Result<Option<TcpListener>, ServeE
     listen(&address, None).map(Some)
 }
 
-/// How long a server may be out of touch with the quorum and go on serving.
-fn sync_limit(config: &Config) -> Duration {
+/// Longest secret; more is surely another file.
+const PEER_SECRET_BYTES_MAX: usize = 4096;
+
+/// What the servers of the ensemble prove to each other, without the line end behind it.
+fn peer_secret(config: &Config) -> Result<Option<Bytes>, ServeError> {
+    let Some(path) = &config.ensemble.peer_secret_file else {
+        return Ok(None);
+    };
+    let refuse = |why: String| ServeError::PeerSecret {
+        path: path.clone(),
+        why,
+    };
+    let content = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
+    let secret = content.trim_ascii_end();
+    if secret.is_empty() || secret.len() > PEER_SECRET_BYTES_MAX {
+        return Err(refuse(format!(
+            "a secret has 1 to {PEER_SECRET_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(Some(Bytes::copy_from_slice(secret)))
+}
+
+fn patience(config: &Config) -> health::Patience {
     let tick = Duration::from_millis(config.tick_time_ms.into());
-    tick * config.ensemble.sync_limit_ticks.max(1)
+    health::Patience {
+        serving: tick * config.ensemble.sync_limit_ticks.max(1),
+        read_only: config
+            .read_only_mode
+            .then_some(tick.max(READ_ONLY_AFTER_MIN)),
+    }
 }
 
 fn resolve(address: &HostPort) -> Result<SocketAddr, ServeError> {
@@ -232,6 +316,12 @@ fn schemes(config: &Config) -> Schemes {
 }
 
 fn settings(config: &Config, server: ServerId) -> Settings {
+    let ensemble = &config.ensemble;
+    let local_sessions = match ensemble.local_sessions_enabled && config.is_distributed() {
+        true if ensemble.local_sessions_upgrading_enabled => LocalSessionsMode::Upgrade,
+        true => LocalSessionsMode::Refuse,
+        false => LocalSessionsMode::Off,
+    };
     Settings {
         server,
         flags: Flags::default()
@@ -243,7 +333,8 @@ fn settings(config: &Config, server: ServerId) -> Settings {
         tick_ms: i64::from(config.tick_time_ms),
         outstanding_max: u64::from(config.global_outstanding_limit),
         outbox_bytes_max: OUTBOX_BYTES_MAX,
-        linearizable_reads: false,
+        linearizable_reads: config.ensemble.linearizable_reads,
+        local_sessions,
     }
 }
 

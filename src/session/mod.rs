@@ -1,15 +1,17 @@
 //! Sessions: the replicated table, and who is still alive.
 //!
 //! [`SessionTable`] is part of the state and changes by log entries only. [`Tracker`] is the
-//! leader's own view of when it last heard from each, in memory alone. Time is an argument in
-//! both.
+//! leader's own view of when it last heard from each, in memory alone. [`LocalSessions`] are those
+//! that one server keeps to itself. Time is an argument in all of them.
 
+mod local;
 mod tracker;
 
 use std::collections::HashMap;
 
 use crate::types::SessionId;
 
+pub use local::LocalSessions;
 pub use tracker::{Lease, Tracker};
 
 pub use jute::proto::PASSWORD_LEN;

@@ -58,6 +58,13 @@ impl Lease {
         self.timeout_ms.load(Ordering::Relaxed)
     }
 
+    /// Renews the lease with another time-out. A tracker has to look at it again after that.
+    pub(super) fn renew(&self, timeout_ms: i32, now_ms: i64) {
+        self.timeout_ms
+            .store(i64::from(timeout_ms), Ordering::Relaxed);
+        self.touch(now_ms);
+    }
+
     /// When the lease runs out, on the lease clock.
     #[must_use]
     pub fn expires_ms(&self) -> i64 {
@@ -93,19 +100,28 @@ impl Tracker {
 
     /// Starts or renews a session's lease with this time-out.
     pub fn track(&mut self, id: SessionId, timeout_ms: i32, now_ms: i64) -> Arc<Lease> {
-        let timeout_ms = i64::from(timeout_ms);
         if let Some(lease) = self.sessions.get(&id) {
             let lease = Arc::clone(lease);
-            lease.timeout_ms.store(timeout_ms, Ordering::Relaxed);
-            lease.touch(now_ms);
+            lease.renew(timeout_ms, now_ms);
             // A shorter time-out can be due before the bucket that the session stands in.
             self.place(id, lease.expires_ms());
             return lease;
         }
-        let lease = Arc::new(Lease::new(timeout_ms, now_ms));
-        self.sessions.insert(id, Arc::clone(&lease));
-        self.place(id, lease.expires_ms());
+        let lease = Arc::new(Lease::new(i64::from(timeout_ms), now_ms));
+        self.adopt(id, &lease);
         lease
+    }
+
+    /// Goes on with the lease that another tracker has released.
+    pub fn adopt(&mut self, id: SessionId, lease: &Arc<Lease>) {
+        self.sessions.insert(id, Arc::clone(lease));
+        self.place(id, lease.expires_ms());
+    }
+
+    /// Lets go of a session that lives on elsewhere.
+    pub fn release(&mut self, id: SessionId) {
+        self.sessions.remove(&id);
+        self.take_out(id);
     }
 
     /// Forgets all sessions, whose connections end.

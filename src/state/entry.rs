@@ -52,6 +52,8 @@ pub struct Origin {
 impl Origin {
     /// The attachment of requests that servers make themselves.
     pub const UNATTACHED: u64 = u64::MAX;
+    /// The attachment of a session that the ensemble does not know: it is local to its server.
+    pub const LOCAL: u64 = u64::MAX - 1;
 }
 
 /// One write.

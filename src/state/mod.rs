@@ -11,6 +11,7 @@ pub mod entry;
 mod model_tests;
 mod snapshot;
 
+use std::hash::Hasher as _;
 use std::sync::Arc;
 
 use jute::ErrorCode;
@@ -20,6 +21,7 @@ use crate::op::{Apply, Changes, Flags, Reply};
 use crate::session::SessionTable;
 use crate::tree::DataTree;
 use crate::types::Zxid;
+use entry::Origin;
 
 pub use entry::{BatchHeader, Request};
 pub use snapshot::{SnapshotBuilder, SnapshotCut};
@@ -74,6 +76,16 @@ impl State {
         self.position
     }
 
+    /// Equal on all servers that have applied the same entries.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = siphasher::sip::SipHasher13::new();
+        hasher.write_u64(self.tree.digest());
+        hasher.write_i64(self.zxid.0);
+        hasher.write_usize(self.sessions.len());
+        hasher.finish()
+    }
+
     #[must_use]
     pub fn flags(&self) -> Flags {
         self.flags
@@ -113,7 +125,7 @@ impl State {
     /// A session's writes come by its newest attachment only.
     fn check_attachment(&mut self, request: &Request<'_>) -> Result<(), ErrorCode> {
         let attach = request.origin.attach;
-        if attach == entry::Origin::UNATTACHED {
+        if matches!(attach, Origin::UNATTACHED | Origin::LOCAL) {
             return Ok(());
         }
         if let Some(session) = self.sessions.get_mut(request.session) {
@@ -142,6 +154,7 @@ impl State {
             schemes: &self.schemes,
             flags: header.flags,
             session: request.session,
+            session_is_local: request.origin.attach == Origin::LOCAL,
             identities: &identities,
             zxid: self.zxid,
             time_ms: header.time_ms,

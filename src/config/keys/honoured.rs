@@ -666,6 +666,28 @@ pub(super) const ENSEMBLE: &[Row] = &[
             Ok(())
         }
     ),
+    key!(
+        Anywhere,
+        "meerkat.linearizableReads",
+        "true or false",
+        Default("false"),
+        "Whether every read of this server sees all that was acknowledged before it, as behind a sync; each costs a round trip to the leader and its quorum.",
+        |draft, setting| {
+            draft.config.ensemble.linearizable_reads = draft.lenient_bool(setting);
+            Ok(())
+        }
+    ),
+    key!(
+        Anywhere,
+        "meerkat.peerSecretFile",
+        "path",
+        Unset("/etc/meerkat/peer-secret"),
+        "A file whose content all servers of the ensemble know and prove to each other; a server that has one refuses those that have none or another.",
+        |draft, setting| {
+            draft.config.ensemble.peer_secret_file = Some(setting.text.into());
+            Ok(())
+        }
+    ),
 ];
 
 fn digest_algorithm(setting: Setting<'_>) -> Result<DigestAlgorithm, Rejected> {

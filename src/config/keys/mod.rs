@@ -211,7 +211,7 @@ pub(super) const SECTIONS: &[Section] = &[
         rows: honoured::METRICS,
     },
     Section {
-        title: "Ensemble (one voting server is served today)",
+        title: "Ensemble",
         rows: honoured::ENSEMBLE,
     },
     Section {
