@@ -112,14 +112,14 @@ pub(crate) async fn send(
     decode_vote(answer.body).ok_or_else(malformed)
 }
 
-struct Offer {
+pub(crate) struct Offer {
     vote: Vote,
     len: u64,
     footer: [u8; FOOTER_LEN],
     meta: Bytes,
 }
 
-fn decode_offer(mut bytes: Bytes) -> Option<Offer> {
+pub(crate) fn decode_offer(mut bytes: Bytes) -> Option<Offer> {
     let vote = (bytes.len() >= 17).then(|| bytes.split_to(17))?;
     let vote = decode_vote(vote)?;
     let len = bytes.try_get_u64().ok()?;

@@ -60,6 +60,12 @@ use crate::tree::{NodeId, Owner};
 use crate::types::{ConnId, ServerId, SessionId};
 use crate::watch::WatchTable;
 
+/// What a link of another server carries, for fuzzers.
+#[cfg(fuzzing)]
+pub fn fuzz_message(kind: u8, body: bytes::Bytes) {
+    let _ = messages::Message::decode(kind, body);
+}
+
 pub use barrier::drive_barriers;
 pub use conn::{Close, Conn, ConnStats, Handshake};
 pub use lead::{LinkService, drive_proposals};

@@ -148,7 +148,7 @@ impl FrameWriter {
     }
 }
 
-fn put_frame(kind: u8, body: &[u8], out: &mut BytesMut) {
+pub(crate) fn put_frame(kind: u8, body: &[u8], out: &mut BytesMut) {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&[kind]);
     crc.update(body);
