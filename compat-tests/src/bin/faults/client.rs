@@ -620,7 +620,8 @@ impl<'a> Client<'a> {
                 .with_context(|| format!("the answer to {ask:?}: {}", wire::hex(frame)))?),
             code => Err(code),
         };
-        if zxid > 0 && xid > 0 {
+        // As clients do, who do not count pings.
+        if zxid > 0 && xid != PING_XID {
             self.seen = self.seen.max(zxid);
         }
         self.note(&ask, &outcome);

@@ -15,6 +15,9 @@ mod network;
 mod schedule;
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -54,6 +57,9 @@ struct Arguments {
     /// Only these faults
     #[arg(long, value_delimiter = ',')]
     only: Vec<Fault>,
+    /// Where the servers' logs and the history go when a round fails
+    #[arg(long)]
+    logs: Option<PathBuf>,
     /// A line of zoo.cfg, or -Dname=value for a Java system property
     #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
     set: Vec<String>,
@@ -126,13 +132,21 @@ fn run(arguments: &Arguments, kind: Kind, seed: u64, passed: &mut usize) -> Resu
         let duration = ROUND.min(left);
         left -= duration;
         println!("round {round}, {duration:?}");
-        let outcome = play(&mut stage, arguments.clients, duration, &mut rng);
-        let outcome = outcome.and_then(|history| judge(kind, &history));
+        let mut history = History::default();
+        let outcome = play(
+            &mut stage,
+            arguments.clients,
+            duration,
+            &mut rng,
+            &mut history,
+        );
+        let outcome = outcome.and_then(|()| judge(kind, &history));
+        if let (Err(_), Some(dir)) = (&outcome, &arguments.logs) {
+            keep(dir, &stage.ensemble, &history)?;
+        }
         outcome.with_context(|| {
-            format!(
-                "round {round}; the servers said:\n{}",
-                stage.ensemble.logs()
-            )
+            let logs = stage.ensemble.logs();
+            format!("round {round}; the servers said:\n{logs}")
         })?;
         *passed += 1;
         round += 1;
@@ -146,12 +160,15 @@ fn play(
     clients: usize,
     duration: Duration,
     rng: &mut ChaCha8Rng,
-) -> Result<History> {
+    history: &mut History,
+) -> Result<()> {
     let addrs = stage.ensemble.ids().map(|id| stage.ensemble.addr(id));
     let shared = Shared::new(addrs.collect());
     let prepared = prepare(&stage.ensemble, &shared).context("preparing the tree")?;
     let seeds: Vec<ChaCha8Rng> = (0..clients).map(|_| ChaCha8Rng::from_rng(rng)).collect();
-    let (sessions, trees) = thread::scope(|scope| {
+    history.slack = SLACK;
+    history.sessions.push(prepared);
+    thread::scope(|scope| {
         let workers: Vec<_> = (1..)
             .zip(seeds)
             .map(|(index, rng)| {
@@ -167,18 +184,42 @@ fn play(
         // In any case: the clients must end.
         shared.quiet.store(true, Ordering::Relaxed);
         shared.over.store(true, Ordering::Relaxed);
-        let mut sessions = vec![prepared];
         for worker in workers {
             let worked = worker.join().expect("a client does not panic");
-            sessions.extend(worked?);
+            history.sessions.extend(worked?);
         }
-        anyhow::Ok((sessions, trees?))
-    })?;
-    Ok(History {
-        sessions,
-        trees,
-        slack: SLACK,
+        history.trees = trees?;
+        Ok(())
     })
+}
+
+/// Writes down what a failure is found out from.
+fn keep(dir: &Path, ensemble: &Ensemble, history: &History) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    for id in ensemble.ids() {
+        let log = ensemble.dir().join(format!("server-{id}/log"));
+        fs::copy(log, dir.join(format!("server-{id}.log")))?;
+    }
+    let mut file = io::BufWriter::new(fs::File::create(dir.join("history"))?);
+    for session in &history.sessions {
+        let (client, id, end) = (session.client, session.id, session.end);
+        writeln!(file, "client {client}, session {id:#x}, {end:?}")?;
+        for connection in &session.connections {
+            writeln!(file, " server {}", connection.server)?;
+            for frame in &connection.frames {
+                match frame {
+                    Frame::Answer(index) => writeln!(file, "  {}", connection.requests[*index])?,
+                    other => writeln!(file, "  {other:x?}")?,
+                }
+            }
+            let open = connection.requests.iter().filter(|r| r.answer.is_none());
+            for request in open {
+                writeln!(file, "  {request}")?;
+            }
+        }
+    }
+    println!("logs and history are in {}", dir.display());
+    Ok(())
 }
 
 /// A new tree, and the session that made it as part of the history.
