@@ -327,7 +327,9 @@ impl Core {
                 .map(|batch| {
                     batch.retain(|request| {
                         let conn = request.origin.conn;
-                        let is_own = conn == Self::NO_CONN;
+                        // That a session has expired is the next leader's to decide: it may have
+                        // been heard elsewhere meanwhile.
+                        let is_own = conn == Self::NO_CONN && request.op != OpCode::CLOSE_SESSION;
                         let goes_on = connections.by_id.contains_key(&conn);
                         request.origin.server == self.settings.server
                             && (is_own || (goes_on && !given_up.contains(&conn)))
