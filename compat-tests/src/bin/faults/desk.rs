@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use meerkat_compat_tests::client::{Connection, Received, framed};
@@ -13,34 +15,75 @@ use crate::client::Reader;
 
 /// Requests in flight at a time.
 const WINDOW: usize = 500;
+/// How long servers may go on closing connections.
+const LIMIT: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Desk {
     connection: Connection,
     next_xid: i32,
 }
 
+/// The server has closed the connection, as it may when the leader changes.
+#[derive(Debug)]
+struct Lost;
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the server has closed the connection")
+    }
+}
+
+impl std::error::Error for Lost {}
+
+/// Does something with a session of its own, and all of it again when the server closes that.
+///
+/// # Errors
+/// When that goes on for long, and at once when the server is silent.
+pub(crate) fn with_desk<T>(
+    addr: SocketAddr,
+    mut work: impl FnMut(&mut Desk) -> Result<T>,
+) -> Result<T> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let outcome = Desk::open(addr).and_then(|mut desk| {
+            let outcome = work(&mut desk)?;
+            desk.close()?;
+            Ok(outcome)
+        });
+        match outcome {
+            Err(error) if error.is::<Lost>() && Instant::now() < deadline => thread::sleep(PAUSE),
+            outcome => return outcome.with_context(|| format!("at {addr}")),
+        }
+    }
+}
+
 /// zxid, err and body.
 type Reply = (i64, i32, Vec<u8>);
 
 impl Desk {
-    /// # Errors
-    /// When the server does not let it in.
-    pub(crate) fn open(addr: SocketAddr) -> Result<Self> {
+    fn open(addr: SocketAddr) -> Result<Self> {
         let mut desk = Self {
-            connection: Connection::open(addr)?,
+            connection: Connection::open(addr).map_err(|_| Lost)?,
             next_xid: 1,
         };
         desk.connection
             .send(&framed(&Connect::default().encode(0, &[0; 16], 0)));
-        let Received::Frame(_) = desk.connection.receive()? else {
-            bail!("no session at {addr}")
-        };
+        desk.receive().context("no session")?;
         let auth = Value::Blob(Blob::Bytes(SUPER_AUTH.to_vec()));
         desk.ask(&Request::named("auth").with("auth", auth))?;
         Ok(desk)
     }
 
-    pub(crate) fn ask(&mut self, request: &Request) -> Result<Reply> {
+    fn receive(&mut self) -> Result<Vec<u8>> {
+        match self.connection.receive()? {
+            Received::Frame(frame) => Ok(frame),
+            Received::Closed(_) => Err(Lost.into()),
+            Received::Silent => bail!("the server is silent"),
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Reply> {
         let mut replies = self.ask_all(std::slice::from_ref(request))?;
         replies.pop().context("no reply")
     }
@@ -54,9 +97,8 @@ impl Desk {
                 self.connection.send(&framed(&request.encode(xid, 0)));
             }
             for request in some {
-                let Received::Frame(frame) = self.connection.receive()? else {
-                    bail!("no reply to {request}")
-                };
+                let reply = self.receive();
+                let frame = reply.with_context(|| format!("no reply to {request}"))?;
                 let mut reader = Reader(&frame);
                 let (_, zxid, err) = (reader.int()?, reader.long()?, reader.int()?);
                 replies.push((zxid, err, reader.0.to_vec()));
@@ -153,7 +195,7 @@ impl Desk {
         Ok(self.ask(&request)?.1)
     }
 
-    pub(crate) fn close(mut self) -> Result<()> {
+    fn close(mut self) -> Result<()> {
         self.ask(&Request::named("closeSession")).map(drop)
     }
 }

@@ -1,4 +1,4 @@
-//! `faults [--server zookeeper] [--servers 3] [--seconds 100] [--seed N] [--only kill,pause]`
+//! `faults [--server zookeeper] [--servers 3,5] [--seconds 100] [--seed N] [--only kill,pause]`
 //!
 //! Sessions on all servers of an ensemble work while the servers are killed, paused, cut off from
 //! each other, slowed down, wiped, restarted, taken out of the ensemble and in again, and their
@@ -35,7 +35,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::client::{Client, REGISTERS, Shared, register};
-use crate::desk::Desk;
+use crate::desk::{Desk, with_desk};
 use crate::schedule::{Fault, Stage};
 
 #[derive(Parser)]
@@ -44,9 +44,10 @@ struct Arguments {
     /// `meerkat` or `zookeeper`
     #[arg(long, default_value = "meerkat")]
     server: String,
-    #[arg(long, default_value_t = 3)]
-    servers: usize,
-    /// How long faults go on, all rounds together
+    /// One ensemble of each size, one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [3])]
+    servers: Vec<usize>,
+    /// How long faults go on in each ensemble, all rounds together
     #[arg(long, default_value_t = 100)]
     seconds: u64,
     /// Which faults come when; by default a new one, which is printed
@@ -89,14 +90,16 @@ fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let seed = arguments.seed.unwrap_or_else(|| rand::rng().random());
     let kind = Kind::from_word(&arguments.server)?;
-    println!(
-        "{} servers of {kind}, {} clients, seed {seed}",
-        arguments.servers, arguments.clients
-    );
     let (mut passed, mut failed) = (0, 0);
-    if let Err(error) = run(&arguments, kind, seed, &mut passed) {
-        println!("FAIL seed {seed}: {error:#}");
-        failed = 1;
+    for servers in &arguments.servers {
+        println!(
+            "{servers} servers of {kind}, {} clients, seed {seed}",
+            arguments.clients
+        );
+        if let Err(error) = run(&arguments, kind, *servers, seed, &mut passed) {
+            println!("FAIL {servers} servers, seed {seed}: {error:#}");
+            failed += 1;
+        }
     }
     println!("{passed} passed, {failed} failed");
     Ok(match failed {
@@ -106,7 +109,13 @@ fn main() -> Result<ExitCode> {
 }
 
 /// Rounds until the time is up or one fails.
-fn run(arguments: &Arguments, kind: Kind, seed: u64, passed: &mut usize) -> Result<()> {
+fn run(
+    arguments: &Arguments,
+    kind: Kind,
+    servers: usize,
+    seed: u64,
+    passed: &mut usize,
+) -> Result<()> {
     let mut settings = Settings::default();
     let tick = format!("tickTime={}", TICK.as_millis());
     for assignment in [
@@ -124,7 +133,7 @@ fn run(arguments: &Arguments, kind: Kind, seed: u64, passed: &mut usize) -> Resu
     for assignment in &arguments.set {
         settings.set(assignment)?;
     }
-    let mut stage = Stage::set(kind, arguments.servers, &settings, seed, &arguments.only)?;
+    let mut stage = Stage::set(kind, servers, &settings, seed, &arguments.only)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_add(1));
     let mut left = Duration::from_secs(arguments.seconds);
     let mut round = 1;
@@ -164,7 +173,8 @@ fn play(
 ) -> Result<()> {
     let addrs = stage.ensemble.ids().map(|id| stage.ensemble.addr(id));
     let shared = Shared::new(addrs.collect());
-    let prepared = prepare(&stage.ensemble, &shared).context("preparing the tree")?;
+    let prepared = with_desk(stage.ensemble.addr(1), |desk| prepare(desk, &shared));
+    let prepared = prepared.context("preparing the tree")?;
     let seeds: Vec<ChaCha8Rng> = (0..clients).map(|_| ChaCha8Rng::from_rng(rng)).collect();
     history.slack = SLACK;
     history.sessions.push(prepared);
@@ -223,8 +233,7 @@ fn keep(dir: &Path, ensemble: &Ensemble, history: &History) -> Result<()> {
 }
 
 /// A new tree, and the session that made it as part of the history.
-fn prepare(ensemble: &Ensemble, shared: &Shared) -> Result<Session> {
-    let mut desk = Desk::open(ensemble.addr(1))?;
+fn prepare(desk: &mut Desk, shared: &Shared) -> Result<Session> {
     desk.sync()?;
     desk.delete_all(ROOT)?;
     let mut connection = Connection {
@@ -256,7 +265,6 @@ fn prepare(ensemble: &Ensemble, shared: &Shared) -> Result<Session> {
             answer: Some(answer),
         });
     }
-    desk.close()?;
     Ok(Session {
         client: 0,
         id: 0,
@@ -281,10 +289,11 @@ fn rest(ensemble: &Ensemble, shared: &Shared, clients: usize) -> Result<Vec<Tree
         );
         thread::sleep(POLL);
     }
-    let mut desk = Desk::open(ensemble.addr(1))?;
     loop {
-        desk.sync()?;
-        let tree = desk.tree(GUESTS, 1)?;
+        let tree = with_desk(ensemble.addr(1), |desk| {
+            desk.sync()?;
+            desk.tree(GUESTS, 1)
+        })?;
         let alive = shared.alive();
         let owners: HashSet<i64> = tree.znodes.values().map(|(_, stat)| stat.owner).collect();
         // Those that never go are the checker's to report.
@@ -297,15 +306,13 @@ fn rest(ensemble: &Ensemble, shared: &Shared, clients: usize) -> Result<Vec<Tree
         }
         thread::sleep(POLL);
     }
-    desk.close()?;
-    let mut trees = Vec::new();
-    for id in ensemble.ids() {
-        let mut desk = Desk::open(ensemble.addr(id))?;
-        desk.sync()?;
-        trees.push(desk.tree(ROOT, id)?);
-        desk.close()?;
-    }
-    Ok(trees)
+    let trees = ensemble.ids().map(|id| {
+        with_desk(ensemble.addr(id), |desk| {
+            desk.sync()?;
+            desk.tree(ROOT, id)
+        })
+    });
+    trees.collect()
 }
 
 /// # Errors

@@ -12,7 +12,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, with_desk};
 use crate::network::{CLIENTS, Link, Network};
 
 /// How long a fault lasts.
@@ -434,9 +434,7 @@ impl Stage {
     fn wipe(&mut self) -> Result<()> {
         self.whole()?;
         for id in self.ids() {
-            let mut desk = Desk::open(self.ensemble.addr(id))?;
-            desk.sync()?;
-            desk.close()?;
+            with_desk(self.ensemble.addr(id), Desk::sync)?;
         }
         let (id, role) = self.victim()?;
         self.note(&format!("wipe server {id}{role}"));
@@ -491,7 +489,7 @@ impl Stage {
                 .collect();
             let asked = *others.choose(&mut self.rng).context("one server only")?;
             let addr = self.ensemble.addr(asked);
-            let outcome = Desk::open(addr).and_then(|mut desk| desk.reconfig(joining, leaving));
+            let outcome = with_desk(addr, |desk| desk.reconfig(joining, leaving));
             match outcome {
                 Ok(0) => return Ok(true),
                 Ok(UNIMPLEMENTED | RECONFIG_DISABLED) => return Ok(false),
