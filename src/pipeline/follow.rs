@@ -101,22 +101,32 @@ async fn run(core: &Arc<Core>, link: Link, sent: &mut Sent) -> Ended {
     if let Err(error) = resume(&mut reader, &mut writer, sent).await {
         return Ended::Broken(error);
     }
-    let mut tickets = Tickets::default();
-    let ended = exchange(core, &mut reader, &mut writer, sent, &mut tickets).await;
-    // Asked again over the next link.
-    for (_, ask) in tickets.open {
-        core.asks.push(ask);
-    }
-    match ended {
+    let mut tickets = Tickets {
+        core,
+        next: 0,
+        open: HashMap::new(),
+    };
+    match exchange(core, &mut reader, &mut writer, sent, &mut tickets).await {
         Ok(ended) => ended,
         Err(error) => Ended::Broken(error),
     }
 }
 
-#[derive(Default)]
-struct Tickets {
+/// Questions on their way.
+struct Tickets<'a> {
+    core: &'a Core,
     next: u64,
     open: HashMap<u64, Ask>,
+}
+
+/// However the link ends, by breaking or because somebody else leads: what has no answer is asked
+/// again. Whoever waits for one would take silence for the end of the process.
+impl Drop for Tickets<'_> {
+    fn drop(&mut self) {
+        for (_, ask) in self.open.drain() {
+            self.core.asks.push(ask);
+        }
+    }
 }
 
 fn put(writer: &mut LinkWriter, message: &Message) {
@@ -176,7 +186,7 @@ async fn exchange(
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
     sent: &mut Sent,
-    tickets: &mut Tickets,
+    tickets: &mut Tickets<'_>,
 ) -> io::Result<Ended> {
     let mut report = interval(core.settings.heard_interval());
     report.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -327,7 +337,9 @@ impl Core {
                 .map(|batch| {
                     batch.retain(|request| {
                         let conn = request.origin.conn;
-                        let is_own = conn == Self::NO_CONN;
+                        // That a session has expired is the next leader's to decide: it may have
+                        // been heard elsewhere meanwhile.
+                        let is_own = conn == Self::NO_CONN && request.op != OpCode::CLOSE_SESSION;
                         let goes_on = connections.by_id.contains_key(&conn);
                         request.origin.server == self.settings.server
                             && (is_own || (goes_on && !given_up.contains(&conn)))
