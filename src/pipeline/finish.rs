@@ -57,6 +57,7 @@ impl Core {
                 now_ms: wall_clock_ms(),
             };
             for request in requests {
+                finish.answer_reads_before(&state, &request);
                 let applied = state.evaluate(&header, &request);
                 finish.finish(&state, &request, applied);
                 count += 1;
@@ -78,13 +79,14 @@ impl Core {
 
 impl Core {
     /// Evaluates the reads at the front of the queue: everything in front of them is done, and
-    /// nothing behind them has been applied.
+    /// nothing behind them has been applied. With `is_met` no barrier holds them.
     pub(super) fn answer_reads(
         &self,
         state: &State,
         conn: &Conn,
         inner: &mut Inner,
         watches: &mut WatchAccess<'_>,
+        is_met: bool,
     ) {
         let (now, now_ms) = (Instant::now(), wall_clock_ms());
         let mut outbox = std::mem::take(&mut inner.outbox);
@@ -94,7 +96,7 @@ impl Core {
                     inner.in_flight.push_front(slot);
                     break;
                 }
-                Slot::Read { barrier, .. } if !self.barriers.is_over(barrier) => {
+                Slot::Read { barrier, .. } if !is_met && !self.barriers.is_over(barrier) => {
                     inner.in_flight.push_front(slot);
                     break;
                 }
@@ -147,6 +149,23 @@ fn latency_us(now: Instant, since: Instant) -> u64 {
 }
 
 impl Finish<'_> {
+    /// Answers the reads that a barrier still holds in front of this write, before it changes what
+    /// they see: that it is committed is all that the barrier waits for.
+    fn answer_reads_before(&mut self, state: &State, request: &Request<'_>) {
+        if request.origin.server != self.core.settings.server || !self.core.barriers.is_any_open() {
+            return;
+        }
+        let conn = self.connections.by_id.get(&request.origin.conn);
+        let Some(conn) = conn.map(Arc::clone) else {
+            return;
+        };
+        let mut inner = conn.lock();
+        let mut watches = WatchAccess::Held(self.watches);
+        self.core
+            .answer_reads(state, &conn, &mut inner, &mut watches, true);
+        self.mark(&conn, &mut inner);
+    }
+
     fn finish(&mut self, state: &State, request: &Request<'_>, applied: Applied) {
         for change in &applied.changes {
             self.fire(state, applied.zxid, change);
@@ -242,7 +261,7 @@ impl Finish<'_> {
         } else {
             let mut watches = WatchAccess::Held(self.watches);
             self.core
-                .answer_reads(state, conn, &mut inner, &mut watches);
+                .answer_reads(state, conn, &mut inner, &mut watches, false);
         }
         self.mark(conn, &mut inner);
     }
