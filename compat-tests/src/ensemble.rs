@@ -483,6 +483,26 @@ impl Ensemble {
         leader.filter(|_| leaders.next().is_none())
     }
 
+    /// A server of this role, as soon as one says that it has it. Servers may change it, or serve
+    /// nobody for a moment, shortly after they have formed.
+    ///
+    /// # Errors
+    /// When none does in time.
+    pub fn wait_for_role(&self, role: Role) -> Result<usize> {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if let Some(id) = self.ids().find(|id| self.role(*id) == Some(role)) {
+                return Ok(id);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "there is no {role}:\n{}",
+                self.logs()
+            );
+            thread::sleep(POLL);
+        }
+    }
+
     /// What the server says it is; none when it does not serve, or not answer for a second.
     pub fn role(&self, id: usize) -> Option<Role> {
         let process = self.member(id).ok()?.process.as_ref()?;

@@ -171,9 +171,7 @@ fn ensemble_served(kind: Kind, keys: &[&str]) -> (Ensemble, Vec<Session>) {
 }
 
 fn with_role(ensemble: &Ensemble, role: Role) -> usize {
-    let mut ids = ensemble.ids();
-    ids.find(|id| ensemble.role(*id) == Some(role))
-        .expect("a server of this role")
+    ensemble.wait_for_role(role).expect("a server of this role")
 }
 
 /// Compares the answers of servers with the same role.

@@ -37,10 +37,7 @@ fn settings(keys: &[&str]) -> Result<Settings> {
 
 /// Two servers: one of this role, and another one.
 fn pick(ensemble: &Ensemble, role: Role) -> Result<(usize, usize)> {
-    let here = ensemble
-        .ids()
-        .find(|id| ensemble.role(*id) == Some(role))
-        .context("a server of this role")?;
+    let here = ensemble.wait_for_role(role)?;
     let elsewhere = ensemble.ids().find(|id| *id != here);
     Ok((here, elsewhere.context("another server")?))
 }

@@ -60,8 +60,7 @@ fn bereft(kind: Kind, role: Role, keys: &[&str]) -> Result<(Ensemble, usize, i64
     let observers = usize::from(role == Role::Observer);
     let mut ensemble = Ensemble::start(kind, 3, observers, &settings(keys)?)?;
     ensemble.wait_for_leader()?;
-    let left = ensemble.ids().find(|id| ensemble.role(*id) == Some(role));
-    let left = left.with_context(|| format!("no {role}"))?;
+    let left = ensemble.wait_for_role(role)?;
     let mut session =
         attempt::connect(ensemble.addr(left), &Connect::default(), None)?.session()?;
     for path in ["/a", "/a/b"] {
