@@ -319,6 +319,30 @@ fn figures_of_an_ensemble_are_the_same() {
             assert_eq!(theirs, ours, "{name} of a {role}");
         }
     }
+    // A server that is gone is not counted for long.
+    for mut ensemble in [zookeeper, meerkat] {
+        ensemble
+            .kill(with_role(&ensemble, Role::Observer))
+            .expect("it ran");
+        ensemble
+            .kill(with_role(&ensemble, Role::Follower))
+            .expect("it ran");
+        let since = Instant::now();
+        let left = || {
+            let leader = with_role(&ensemble, Role::Leader);
+            let figures = names(&ensemble.word(leader, "mntr").expect("an answer"));
+            let of = |name: &str| figures.get(name).cloned().unwrap_or_default();
+            [
+                of("zk_learners"),
+                of("zk_synced_followers"),
+                of("zk_synced_observers"),
+            ]
+        };
+        while left() != ["1", "1", "0"] {
+            assert!(since.elapsed() < LIMIT, "{}: {:?}", ensemble.kind(), left());
+            thread::sleep(POLL);
+        }
+    }
 }
 
 /// `bin/zkServer.sh status` finds the client port wherever it stands, and says what the server is.

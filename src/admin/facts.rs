@@ -74,6 +74,9 @@ pub(super) fn role(sources: Sources<'_>) -> Option<&'static str> {
     })
 }
 
+/// A server that has not answered its leader for so long, many heartbeats, is not counted.
+const IN_TOUCH: Duration = Duration::from_secs(2);
+
 /// What a server tells of its place among the others.
 pub(super) fn peer_facts(sources: Sources<'_>, role: &str) -> Vec<(&'static str, String)> {
     let ensemble = sources.ensemble.status();
@@ -103,11 +106,8 @@ fn peer_gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
         Some(FOLLOWER | OBSERVER) => return vec![quorum_size],
         _ => return Vec::new(),
     }
-    let config = sources.config;
-    let ticks = config.ensemble.sync_limit_ticks.max(1);
-    let limit = Duration::from_millis(config.tick_time_ms.into()) * ticks;
     let synced = |votes: bool| {
-        let in_touch = status.heard.iter().filter(|(_, ago)| *ago <= limit);
+        let in_touch = status.heard.iter().filter(|(_, ago)| *ago <= IN_TOUCH);
         let of_this_kind = in_touch.filter(|(id, _)| {
             let mut members = status.members.iter();
             members.any(|member| member.id == *id && member.is_voter == votes)

@@ -446,3 +446,50 @@ fn check_version(current: i32, expected: i32) -> Result<(), ErrorCode> {
         Err(ErrorCode::BAD_VERSION)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jute::proto::{MultiOp, create_mode};
+
+    use super::*;
+
+    fn create(flags: i32) -> CreateRequest<'static> {
+        CreateRequest {
+            path: Some("/a".into()),
+            data: None,
+            acl: Some(Vec::new()),
+            flags,
+        }
+    }
+
+    fn check(op: OpCode, record: &impl jute::Encode, expected: bool) {
+        let mut body = BytesMut::new();
+        record.encode(&mut body);
+        assert_eq!(creates_ephemeral(op, &body), expected, "{op:?}");
+        let cut = body.len() - 1;
+        assert!(!creates_ephemeral(op, &body[..cut]), "{op:?}, cut");
+    }
+
+    #[test]
+    fn ephemerals_are_found_wherever_they_are_created() {
+        let (plain, ephemeral) = (create_mode::PERSISTENT, create_mode::EPHEMERAL_SEQUENTIAL);
+        check(OpCode::CREATE, &create(plain), false);
+        check(OpCode::CREATE, &create(ephemeral), true);
+        check(OpCode::CREATE2, &create(create_mode::EPHEMERAL), true);
+        // The code decides: these are containers and TTL znodes.
+        check(OpCode::CREATE_CONTAINER, &create(ephemeral), false);
+        check(
+            OpCode::CREATE,
+            &create(create_mode::PERSISTENT_WITH_TTL),
+            false,
+        );
+        let multi = |flags| MultiRequest {
+            ops: vec![
+                MultiOp::Create(OpCode::CREATE, create(plain)),
+                MultiOp::Create(OpCode::CREATE2, create(flags)),
+            ],
+        };
+        check(OpCode::MULTI, &multi(plain), false);
+        check(OpCode::MULTI, &multi(ephemeral), true);
+    }
+}

@@ -10,7 +10,7 @@
 //!
 //! A link that breaks while its leader goes on is opened again and goes on where it was.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -307,9 +307,10 @@ impl Core {
         };
         let connections = self.connections.lock();
         let mut lost = 0;
+        // Local sessions whose createSession has not been sent.
+        let mut upgrades = HashSet::new();
         self.proposals.rework(|waiting| {
             let mut unsent: HashMap<ConnId, usize> = HashMap::new();
-            let mut upgrades = std::collections::HashSet::new();
             for batch in &waiting {
                 batch.for_each(|request| {
                     if request.origin.server == self.settings.server {
@@ -320,10 +321,7 @@ impl Core {
                     }
                 });
             }
-            self.locals
-                .lock()
-                .upgrades_lost(|session| upgrades.contains(&session));
-            let mut given_up = std::collections::HashSet::new();
+            let mut given_up = HashSet::new();
             for (id, conn) in &connections.by_id {
                 let unsent = unsent.get(id).copied().unwrap_or(0);
                 if conn.writes_in_flight() > unsent + usize::from(waits(*id)) {
@@ -348,6 +346,9 @@ impl Core {
                 .filter(|batch| !batch.is_empty())
                 .collect()
         });
+        self.locals
+            .lock()
+            .upgrades_lost(|session| upgrades.contains(&session));
         if lost > 0 {
             tracing::warn!(
                 connections = lost,
