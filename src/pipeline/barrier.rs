@@ -98,7 +98,8 @@ impl Core {
 
     /// Answers what a connection's queue begins with and need not wait any more.
     fn go_on(&self, conn: &Arc<Conn>) {
-        let state = self.state.read();
+        // No frame of the connection is handled meanwhile: whoever does that has looked at the queue.
+        let state = self.state.write();
         let mut inner = conn.lock();
         let mut watches = WatchAccess::Shared(&self.watches);
         self.answer_reads(&state, conn, &mut inner, &mut watches);

@@ -253,6 +253,13 @@ impl Conn {
 }
 
 impl Inner {
+    /// Whether a read waits for its barrier. A write that was handed over behind it could be applied
+    /// before it, and the read would show what its session wrote later.
+    pub(super) fn is_barred(&self) -> bool {
+        let mut slots = self.in_flight.iter();
+        slots.any(|slot| matches!(slot, Slot::Read { barrier, .. } if *barrier > 0))
+    }
+
     /// Sends the client away: its session is gone or not its own.
     pub(super) fn refuse(&mut self, handshake: Handshake) {
         self.close = Some(Close::AfterFlush);

@@ -164,7 +164,8 @@ impl Connection<'_> {
 
     /// Whether the pipeline would take another frame now.
     fn may_go_on(&self) -> bool {
-        self.shared.core.has_room(self.conn)
+        let next = self.frames.front();
+        next.is_some_and(|frame| self.shared.core.may_take(self.conn, frame))
     }
 
     async fn wait(&mut self) -> Result<(), Ended> {
