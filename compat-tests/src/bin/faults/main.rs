@@ -67,7 +67,7 @@ struct Arguments {
 }
 
 const ROOT: &str = "/faults";
-const ROUND: Duration = Duration::from_secs(50);
+const ROUND: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(500);
 /// A server tells the leader of its sessions at every half tick, and expiry is counted in ticks.
 const SLACK: Duration = Duration::from_secs(1);
