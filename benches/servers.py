@@ -70,8 +70,11 @@ class Server:
         self.port = port or free_port()
         self.directory = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=directory))
         self.process = None
+        self.write_config()
+
+    def write_config(self, more=""):
         config = ZOO_CFG.format(data=self.directory / "data", port=self.port)
-        (self.directory / "zoo.cfg").write_text(config)
+        (self.directory / "zoo.cfg").write_text(config + more)
 
     def __enter__(self):
         self.start()
@@ -85,17 +88,29 @@ class Server:
     def address(self):
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def pids(self):
+        return str(self.process.pid)
+
     def start(self):
         """Starts it and returns the seconds that passed until it served."""
+        begun = self.launch()
+        return self.wait_serving(begun) - begun
+
+    def launch(self):
+        """Starts it, does not wait, and returns when that was."""
         with open(self.directory / "log", "ab") as log:
             begun = time.monotonic()
             self.process = subprocess.Popen(
                 [*self.command, self.directory / "zoo.cfg"],
                 cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return begun
+
+    def wait_serving(self, begun):
         while True:
-            # A standalone server names its mode once it serves.
+            # A server names its mode once it serves.
             if b"Mode:" in self.word(b"srvr"):
-                return time.monotonic() - begun
+                return time.monotonic()
             if self.process.poll() is not None:
                 raise Failed(f"{self.name} ended at its start:\n{self.log()}")
             if time.monotonic() - begun > START_LIMIT_S:
@@ -145,20 +160,113 @@ class Server:
                 return int(line.split(":")[1])
         raise Failed(f"{self.name} does not tell its node count")
 
+    def mode(self):
+        """leader, follower, standalone, ..., or nothing when it does not serve."""
+        for line in self.word(b"srvr").decode(errors="replace").splitlines():
+            if line.startswith("Mode:"):
+                return line.split(":")[1].strip()
+        return ""
+
     def log(self):
         return (self.directory / "log").read_text(errors="replace")[-4000:]
 
 
+class Ensemble:
+    """Servers that act as one, each with a data directory of its own on the same disk."""
+
+    def __init__(self, name, command, directory=None, count=3):
+        self.name = name
+        self.servers = [Server(name, command, directory=directory) for _ in range(count)]
+        ports = [(free_port(), free_port()) for _ in self.servers]
+        members = "".join(
+            f"server.{number}=127.0.0.1:{peer}:{election}\n"
+            for number, (peer, election) in enumerate(ports, 1))
+        for number, server in enumerate(self.servers, 1):
+            server.write_config(f"initLimit=10\nsyncLimit=5\n{members}")
+            (server.directory / "data").mkdir()
+            (server.directory / "data/myid").write_text(f"{number}\n")
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        # All of them, whatever happens to one.
+        for server in self.servers:
+            server.__exit__()
+
+    @property
+    def address(self):
+        """Followers first: a single client is one of a follower, as most clients are."""
+        leader = self.leader()
+        others = [server for server in self.servers if server is not leader]
+        return ",".join(server.address for server in [*others, leader])
+
+    @property
+    def pids(self):
+        return ",".join(server.pids for server in self.servers)
+
+    def start(self):
+        """Starts those that do not run, and waits until all serve."""
+        started = [(server, server.launch()) for server in self.servers if server.process is None]
+        for server, begun in started:
+            server.wait_serving(begun)
+
+    def wait_serving(self):
+        """Waits until all serve: one that was away has to come back first."""
+        for server in self.servers:
+            server.wait_serving(time.monotonic())
+        self.leader()
+
+    def stop(self, how=signal.SIGTERM):
+        for server in self.servers:
+            server.stop(how)
+
+    def leader(self):
+        """The server that leads; waits until one does."""
+        begun = time.monotonic()
+        while True:
+            leaders = [server for server in self.servers if server.mode() == "leader"]
+            if len(leaders) == 1:
+                return leaders[0]
+            if time.monotonic() - begun > START_LIMIT_S:
+                raise Failed(f"{self.name} has no leader after {START_LIMIT_S} s:\n{self.log()}")
+            time.sleep(0.01)
+
+    def log(self):
+        return "\n".join(server.log() for server in self.servers)
+
+
 def load(binaries, server, arguments):
     """Runs zk-load and returns its report. A mistake of the server ends the whole run."""
-    command = [binaries / "zk-load", *map(str, arguments), "--server", server.address,
-               "--server-pid", str(server.process.pid)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        words = " ".join(map(str, command[1:]))
-        raise Failed(f"zk-load {words}: exit code {done.returncode}\n{done.stderr}{done.stdout}"
-                     f"\nlog of {server.name}:\n{server.log()}")
-    return json.loads(done.stdout)
+    return Load(binaries, server, [*arguments, "--server-pid", server.pids]).report()
+
+
+class Load:
+    """A run of zk-load that goes on while its caller does something else."""
+
+    def __init__(self, binaries, server, arguments):
+        self.server = server
+        self.command = [binaries / "zk-load", *map(str, arguments), "--server", server.address]
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def report(self):
+        """Waits for its end. A mistake of the server is a failure."""
+        out, err = self.process.communicate()
+        if self.process.returncode != 0:
+            words = " ".join(map(str, self.command[1:]))
+            raise Failed(f"zk-load {words}: exit code {self.process.returncode}\n{err}{out}"
+                         f"\nlog of {self.server.name}:\n{self.server.log()}")
+        return json.loads(out)
 
 
 def machine():

@@ -3,7 +3,9 @@
 //! What the protocol leaves to chance is not generated, or two real servers would differ: requests
 //! that are answered outside the queue stand alone in their write, nothing follows a closeSession,
 //! and with enforced quotas (checked against what is applied so far) each write has one request.
-//! Neither is anything that stops a real server: see `ORACLE.md`.
+//! Neither is anything that stops a real server: see `ORACLE.md`. For servers that form an ensemble
+//! there is no write that cannot be read either, because a real one never answers it, and no
+//! reconfig that could succeed.
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -12,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::script::{Script, Step};
 use crate::server::SUPER_AUTH;
 use crate::wire::{
-    Acl, Blob, Connect, List, Request, Value, ZxidValue, code, open_acl, spec_named,
+    Acl, Blob, Connect, List, Request, Value, ZxidValue, code, open_acl, spec, spec_named,
 };
 
 /// Requests in one write, at most.
@@ -72,8 +74,9 @@ const CONFIGS: [(&[&str], u32); 5] = [
     (&["skipACL=yes"], 1),
 ];
 
-/// A script of about so many requests. The same seed and index give the same script.
-pub fn script(seed: u64, index: u64, requests: usize) -> Script {
+/// A script of about so many requests, for servers that stand alone or for those that are
+/// `together` with others. The same arguments give the same script.
+pub fn script(seed: u64, index: u64, requests: usize, together: bool) -> Script {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(index);
     let config = CONFIGS
@@ -88,6 +91,7 @@ pub fn script(seed: u64, index: u64, requests: usize) -> Script {
         rng,
         steps: Vec::new(),
         pipeline_max,
+        together,
     };
     generator.start();
     let mut count = 0;
@@ -110,6 +114,7 @@ struct Generator {
     rng: ChaCha8Rng,
     steps: Vec<Step>,
     pipeline_max: usize,
+    together: bool,
 }
 
 impl Generator {
@@ -129,7 +134,13 @@ impl Generator {
         from[self.rng.random_range(0..from.len())].clone()
     }
 
-    fn send(&mut self, session: &str, requests: Vec<Request>) {
+    fn send(&mut self, session: &str, mut requests: Vec<Request>) {
+        if self.together {
+            requests.retain(is_answered_together);
+        }
+        if requests.is_empty() {
+            return;
+        }
         self.steps.push(Step::Send {
             session: session.to_owned(),
             requests,
@@ -506,6 +517,15 @@ impl Generator {
     }
 
     fn reconfig(&mut self) -> Request {
+        let request = self.any_reconfig();
+        match self.together {
+            // Of a configuration that there never was.
+            true => request.with("from", Value::Long(7)),
+            false => request,
+        }
+    }
+
+    fn any_reconfig(&mut self) -> Request {
         let member = "server.1=127.0.0.1:2888:3888;2181";
         let text = |text: &str| Value::Blob(Blob::text(text));
         let request = Request::named("reconfig");
@@ -566,6 +586,36 @@ impl Generator {
             ],
         }
     }
+}
+
+/// Not a write that a leader cannot read. A real one then has nothing to propose, so the server that
+/// has forwarded the request waits for ever, and with it everything behind it on the connection.
+fn is_answered_together(request: &Request) -> bool {
+    let is_read = |request: &Request| {
+        let name = spec(request.code).map_or("", |op| op.name);
+        !name.starts_with("create")
+            && !matches!(
+                name,
+                "delete" | "setData" | "setACL" | "multi" | "reconfig" | "check"
+            )
+    };
+    is_read(request) || request.cut == 0 && !request.endless && is_readable(request)
+}
+
+/// Every length is followed by what it announces, and in a multi lists of rights are no null.
+fn is_readable(request: &Request) -> bool {
+    request.values.iter().all(|value| match value {
+        Value::Blob(blob) => !matches!(blob, Blob::Length(_)),
+        Value::Acls(List::Length(count)) => *count < 0,
+        Value::Acls(List::Items(acls)) => acls.iter().all(|acl| {
+            !matches!(acl.scheme, Blob::Length(_)) && !matches!(acl.id, Blob::Length(_))
+        }),
+        Value::Requests(requests) => requests.iter().all(|request| {
+            let acl_is_null = request.values.contains(&Value::Acls(List::Null));
+            !acl_is_null && is_readable(request)
+        }),
+        _ => true,
+    })
 }
 
 fn open(session: &str) -> Step {

@@ -1,13 +1,18 @@
-//! Two servers side by side, the same script on both.
+//! Two servers side by side, the same script on both. Each stands alone, or is one of three that
+//! act as one.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::time::SystemTime;
+use std::{fs, thread};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::client::Admin;
 use crate::compare::{Difference, first_difference};
+use crate::ensemble::{Ensemble, Role};
 use crate::generate;
 use crate::play::{Recording, Tamper, What, play};
 use crate::script::Script;
@@ -18,9 +23,163 @@ use crate::wire::{OPS, Token, spec};
 /// Lines of a server's log that a report shows.
 const LOG_LINES: usize = 12;
 
+/// Servers of an ensemble here, observers among them.
+const ENSEMBLE_SERVERS: usize = 3;
+
+const START_ATTEMPTS: usize = 3;
+
+/// Which server of its kind the sessions are connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// The only one.
+    Alone,
+    /// The leader of three voters.
+    Leader,
+    /// A follower of three voters.
+    Follower,
+    /// The observer beside two voters.
+    Observer,
+}
+
+impl Seat {
+    /// # Errors
+    /// When the word is none of these, in lower case.
+    pub fn from_word(word: &str) -> Result<Self> {
+        match word {
+            "alone" => Ok(Self::Alone),
+            "leader" => Ok(Self::Leader),
+            "follower" => Ok(Self::Follower),
+            "observer" => Ok(Self::Observer),
+            _ => bail!("a seat is `alone`, `leader`, `follower` or `observer`, not `{word}`"),
+        }
+    }
+
+    fn role(self) -> Role {
+        match self {
+            Self::Alone => Role::Standalone,
+            Self::Leader => Role::Leader,
+            Self::Follower => Role::Follower,
+            Self::Observer => Role::Observer,
+        }
+    }
+}
+
+/// A server to send scripts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Side {
+    pub kind: Kind,
+    pub seat: Seat,
+}
+
+impl Side {
+    pub fn new(kind: Kind, seat: Seat) -> Self {
+        Self { kind, seat }
+    }
+}
+
+/// A running server that scripts are sent to, with those that it needs.
+enum Target {
+    Alone(Box<Server>),
+    Member {
+        ensemble: Box<Ensemble>,
+        id: usize,
+        started: SystemTime,
+    },
+}
+
+impl Target {
+    fn start(side: Side, config: &[String]) -> Result<Self> {
+        let mut settings = Settings::default();
+        for assignment in config {
+            settings.set(assignment)?;
+        }
+        if side.seat == Seat::Alone {
+            let server = Server::start(side.kind, &settings)?;
+            return Ok(Self::Alone(Box::new(server)));
+        }
+        let observers = usize::from(side.seat == Seat::Observer);
+        let voters = ENSEMBLE_SERVERS - observers;
+        let started = SystemTime::now();
+        let mut attempts = 0;
+        let mut ensemble = loop {
+            attempts += 1;
+            match Ensemble::start(side.kind, voters, observers, &settings) {
+                // Another process can take a port that was free a moment ago.
+                Err(error) if attempts < START_ATTEMPTS => eprintln!("once more: {error:#}"),
+                started => break started?,
+            }
+        };
+        ensemble.wait_for_leader()?;
+        let role = side.seat.role();
+        let id = ensemble.ids().find(|id| ensemble.role(*id) == Some(role));
+        let id = id.with_context(|| format!("no server is {role}:\n{}", ensemble.logs()))?;
+        let ensemble = Box::new(ensemble);
+        Ok(Self::Member {
+            ensemble,
+            id,
+            started,
+        })
+    }
+
+    fn addr(&self) -> SocketAddr {
+        match self {
+            Self::Alone(server) => server.addr(),
+            Self::Member { ensemble, id, .. } => ensemble.addr(*id),
+        }
+    }
+
+    /// No znode can be older.
+    fn started(&self) -> SystemTime {
+        match self {
+            Self::Alone(server) => server.started(),
+            Self::Member { started, .. } => *started,
+        }
+    }
+
+    /// Why the server is not what it was: it or one that it needs has ended, or the roles have
+    /// changed. None when all is well.
+    fn trouble(&mut self, seat: Seat) -> Option<String> {
+        match self {
+            Self::Alone(server) => (!server.is_alive()).then(|| tail(&server.log())),
+            Self::Member { ensemble, id, .. } => match ensemble.crashed() {
+                Ok(crashed) if crashed.is_empty() => {
+                    // No answer to this question within its time is no trouble by itself.
+                    let other = ensemble.role(*id).filter(|role| *role != seat.role());
+                    other.map(|role| format!("it is {role} now:\n{}", ensemble.logs()))
+                }
+                Ok(crashed) => Some(
+                    crashed
+                        .iter()
+                        .map(|(id, log)| format!("server {id} ended: {log}\n"))
+                        .collect(),
+                ),
+                Err(error) => Some(format!("{error:#}")),
+            },
+        }
+    }
+
+    /// Plays a script on it. The addresses of its ensemble stand as names in what comes back.
+    fn play(&self, script: &Script, tamper: Option<&Tamper>) -> Result<Recording> {
+        let mut recording = play(self.addr(), self.started(), script, tamper)?;
+        if let Self::Member { ensemble, .. } = self {
+            for id in ensemble.ids() {
+                recording.name(&ensemble.server_spec(id)?, &format!("<server {id}>"));
+            }
+        }
+        Ok(recording)
+    }
+
+    fn log(&self) -> String {
+        match self {
+            Self::Alone(server) => tail(&server.log()),
+            Self::Member { ensemble, .. } => ensemble.logs(),
+        }
+    }
+}
+
 /// The one that knows and the one that is judged.
 pub struct Pair {
-    kinds: [Kind; 2],
+    sides: [Side; 2],
     tamper: Option<Arc<Tamper>>,
     running: Option<Running>,
     coverage: Coverage,
@@ -101,7 +260,7 @@ impl std::fmt::Display for Coverage {
 
 struct Running {
     config: Vec<String>,
-    servers: [Server; 2],
+    servers: [Target; 2],
     /// No script has run yet.
     fresh: bool,
 }
@@ -120,9 +279,20 @@ impl std::fmt::Display for Finding {
 }
 
 impl Pair {
+    /// Two servers that stand alone.
     pub fn new(expected: Kind, actual: Kind) -> Self {
+        Self::seated(expected, actual, Seat::Alone)
+    }
+
+    /// Two servers that have the same seat.
+    pub fn seated(expected: Kind, actual: Kind, seat: Seat) -> Self {
+        Self::of([Side::new(expected, seat), Side::new(actual, seat)])
+    }
+
+    /// The one that knows and the one that is judged.
+    pub fn of(sides: [Side; 2]) -> Self {
         Self {
-            kinds: [expected, actual],
+            sides,
             tamper: None,
             running: None,
             coverage: Coverage::default(),
@@ -151,18 +321,27 @@ impl Pair {
         let [expected, actual] = &mut running.servers;
         let tamper = self.tamper.as_deref();
         let (left, right) = thread::scope(|scope| {
-            let left = scope.spawn(|| play(expected.addr(), expected.started(), script, None));
-            let right = play(actual.addr(), actual.started(), script, tamper);
+            let left = scope.spawn(|| expected.play(script, None));
+            let right = actual.play(script, tamper);
             (left.join(), right)
         });
         let left = left
             .map_err(|_| anyhow!("the player panicked"))?
-            .with_context(|| {
-                format!("the log of {}:\n{}", expected.kind(), tail(&expected.log()))
-            })?;
+            .with_context(|| format!("the log of {}:\n{}", self.sides[0].kind, expected.log()))?;
+        if let Some(why) = expected.trouble(self.sides[0].seat) {
+            bail!("{} is in trouble: {why}", self.sides[0].kind);
+        }
+        if let Some(step) = left.unanswered() {
+            bail!(
+                "{} leaves this unanswered:\n{}",
+                self.sides[0].kind,
+                script.steps[step]
+            );
+        }
         self.coverage.count(&left);
+        let trouble = actual.trouble(self.sides[1].seat);
         let difference = match right {
-            _ if !actual.is_alive() => Some(died(actual, script)),
+            _ if trouble.is_some() => trouble.map(|why| stopped(why, script)),
             Ok(right) => first_difference(&left, &right),
             Err(error) => Some(Difference {
                 step: script.steps.len().saturating_sub(1),
@@ -201,10 +380,10 @@ impl Pair {
     }
 
     fn start(&self, config: &[String]) -> Result<Running> {
-        let [expected, actual] = self.kinds;
+        let [expected, actual] = self.sides;
         let (expected, actual) = thread::scope(|scope| {
-            let expected = scope.spawn(|| start(expected, config));
-            let actual = start(actual, config);
+            let expected = scope.spawn(|| Target::start(expected, config));
+            let actual = Target::start(actual, config);
             (expected.join(), actual)
         });
         let expected = expected.map_err(|_| anyhow!("starting a server panicked"))??;
@@ -246,7 +425,9 @@ impl Pair {
         let mut sent = 0;
         let mut index = plan.first;
         while sent < plan.requests && findings.len() < plan.findings_max {
-            let script = generate::script(plan.seed, index, plan.length.min(plan.requests - sent));
+            let length = plan.length.min(plan.requests - sent);
+            let together = self.sides[0].seat != Seat::Alone;
+            let script = generate::script(plan.seed, index, length, together);
             let finding = self.judge(&script)?;
             sent += script.requests();
             index += 1;
@@ -269,13 +450,13 @@ pub struct Plan {
     pub findings_max: usize,
 }
 
-fn died(server: &Server, script: &Script) -> Difference {
+fn stopped(actual: String, script: &Script) -> Difference {
     Difference {
         step: script.steps.len().saturating_sub(1),
         session: "-".to_owned(),
         about: "the server has stopped".to_owned(),
         expected: "a server that goes on".to_owned(),
-        actual: tail(&server.log()),
+        actual,
     }
 }
 
@@ -284,19 +465,52 @@ fn tail(log: &str) -> String {
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
+/// Runs the scripts in these folders below `scripts`; says what differs. Scripts with the same
+/// configuration go one after another, for each other one needs servers of its own.
+///
+/// # Errors
+/// When there are none, one is malformed, or as [`Pair::run`].
+pub fn judge_scripts(pair: &mut Pair, folders: &[&str]) -> Result<Vec<String>> {
+    let mut scripts = Vec::new();
+    for folder in folders {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("scripts")
+            .join(folder);
+        let before = scripts.len();
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path
+                .extension()
+                .is_none_or(|extension| extension != "script")
+            {
+                continue;
+            }
+            let text = fs::read_to_string(&path)?;
+            let script: Script = text
+                .parse()
+                .with_context(|| format!("in {}", path.display()))?;
+            scripts.push((path, script));
+        }
+        ensure!(scripts.len() > before, "no script in {}", folder.display());
+    }
+    scripts.sort_by(|a, b| (&a.1.config, &a.0).cmp(&(&b.1.config, &b.0)));
+    let mut differing = Vec::new();
+    for (path, script) in scripts {
+        if let Some(difference) = pair.run(&script)? {
+            differing.push(format!("{}\n{difference}", path.display()));
+        }
+    }
+    Ok(differing)
+}
+
 /// Records a script on one new server.
 ///
 /// # Errors
 /// When the server fails.
-pub fn record(kind: Kind, script: &Script) -> Result<Recording> {
-    let server = start(kind, &script.config)?;
-    play(server.addr(), server.started(), script, None)
-}
-
-fn start(kind: Kind, config: &[String]) -> Result<Server> {
-    let mut settings = Settings::default();
-    for assignment in config {
-        settings.set(assignment)?;
-    }
-    Server::start(kind, &settings)
+pub fn record(side: Side, script: &Script) -> Result<Recording> {
+    let mut server = Target::start(side, &script.config)?;
+    let recording = server.play(script, None)?;
+    let trouble = server.trouble(side.seat);
+    ensure!(trouble.is_none(), "{trouble:?}");
+    Ok(recording)
 }

@@ -12,10 +12,12 @@ use anyhow::Result;
 
 use crate::client::{Admin, Connection, Received, framed};
 use crate::script::{Script, Step, Wait};
-use crate::wire::{Blob, Connect, Cutter, Field, Request, SessionNames, TooShort, code};
+use crate::wire::{Blob, Connect, Cutter, Field, Request, SessionNames, Token, TooShort, code};
 
 /// The err of a reply to an opcode that the server does not have.
 const UNIMPLEMENTED: i32 = -6;
+/// What is noted when the server is silent for too long.
+const NO_ANSWER: &str = "no answer";
 /// How long a `gone` step asks.
 const GONE_LIMIT: Duration = Duration::from_secs(60);
 /// Between two questions of a `gone` step.
@@ -58,6 +60,27 @@ pub struct Recording {
     pub latest_ms: i64,
     /// Time from the first to the last step.
     pub took: Duration,
+}
+
+impl Recording {
+    /// Puts a name in place of a text that differs between servers by nature.
+    pub fn name(&mut self, text: &str, name: &str) {
+        for field in self.items.iter_mut().flat_map(|item| &mut item.fields) {
+            if let Token::Literal(literal) = &mut field.token
+                && literal.contains(text)
+            {
+                *literal = literal.replace(text, name);
+            }
+        }
+    }
+
+    /// The first step whose answer did not come.
+    pub fn unanswered(&self) -> Option<usize> {
+        let mut items = self.items.iter();
+        items
+            .find(|item| item.what == What::Note(NO_ANSWER))
+            .map(|item| item.step)
+    }
 }
 
 struct Pending {
@@ -326,7 +349,7 @@ impl Player<'_> {
             Received::Frame(frame) => return Ok(Some(frame)),
             Received::Closed(0) => "closed by the server",
             Received::Closed(_) => "closed by the server within a frame",
-            Received::Silent => "no answer",
+            Received::Silent => NO_ANSWER,
         };
         session.connection = None;
         session.ending = false;
@@ -406,7 +429,7 @@ impl Player<'_> {
         });
         let mut fields = cutter.finish();
         if let Err(TooShort) = cut {
-            let token = crate::wire::Token::Literal(crate::wire::hex(&frame));
+            let token = Token::Literal(crate::wire::hex(&frame));
             fields.push(Field {
                 name: "too short".to_owned(),
                 bytes: Vec::new(),

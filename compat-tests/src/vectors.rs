@@ -16,7 +16,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::oracle::record;
+use crate::oracle::{Seat, Side, record};
 use crate::play::{Item, What};
 use crate::script::{Script, Step, show_blob};
 use crate::server::Kind;
@@ -92,7 +92,7 @@ const STEPS: &[(&str, &str)] = &[
 pub fn write(folder: &Path) -> Result<usize> {
     let text: Vec<&str> = STEPS.iter().map(|(_, line)| *line).collect();
     let script: Script = text.join("\n").parse()?;
-    let recording = record(Kind::ZooKeeper, &script)?;
+    let recording = record(Side::new(Kind::ZooKeeper, Seat::Alone), &script)?;
     fs::create_dir_all(folder)?;
     let mut written = 0;
     for (index, ((name, line), step)) in STEPS.iter().zip(&script.steps).enumerate() {

@@ -1,7 +1,7 @@
 //! Where our server differs from Apache ZooKeeper on purpose: the list in `ORACLE.md`.
 
 use meerkat_compat_tests::compare::show;
-use meerkat_compat_tests::oracle::record;
+use meerkat_compat_tests::oracle::{Seat, Side, record};
 use meerkat_compat_tests::play::Item;
 use meerkat_compat_tests::script::Script;
 use meerkat_compat_tests::server::Kind;
@@ -10,7 +10,8 @@ use meerkat_compat_tests::server::Kind;
 #[track_caller]
 fn check(script: &str, expected: &[&str]) {
     let script: Script = script.parse().expect("the script is well-formed");
-    let recording = record(Kind::Meerkat, &script).expect("the server runs and goes on");
+    let side = Side::new(Kind::Meerkat, Seat::Alone);
+    let recording = record(side, &script).expect("the server runs and goes on");
     let said: Vec<String> = recording.items.iter().map(line).collect();
     let last = &said[said.len().saturating_sub(expected.len())..];
     assert_eq!(last.len(), expected.len(), "{said:#?}");

@@ -1,4 +1,4 @@
-//! Processor time of the server and of the load generator while operations are measured.
+//! Processor time of the servers and of the load generator while operations are measured.
 //!
 //! On a machine that does other things too, rates swing; what one operation costs does not. Read
 //! from Linux's `/proc`, and only for a server on the same machine.
@@ -15,15 +15,17 @@ const TICK_US: u64 = 10_000;
 /// Microseconds that both have used since they were started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct CpuTimes {
-    /// `None` when nobody has told the server's process id.
+    /// Of all servers together; `None` when nobody has told their process ids.
     pub(super) server_us: Option<u64>,
     pub(super) load_us: u64,
 }
 
 impl CpuTimes {
-    pub(super) fn now(server_pid: Option<u32>) -> Result<Self, LoadError> {
+    pub(super) fn now(server_pids: &[u32]) -> Result<Self, LoadError> {
+        let servers = server_pids.iter().map(|pid| process_us(*pid));
+        let servers_us = servers.sum::<Result<u64, LoadError>>()?;
         Ok(Self {
-            server_us: server_pid.map(process_us).transpose()?,
+            server_us: (!server_pids.is_empty()).then_some(servers_us),
             load_us: process_us(process::id())?,
         })
     }

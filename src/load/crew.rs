@@ -19,7 +19,9 @@ use super::fan_out::FanOut;
 use super::lock::LockHolder;
 use super::schedule::Schedule;
 use super::tally::{Mistake, Tally};
-use super::{LoadError, Options, Report, Workload, fan_out, lock, pipelined, sessions, set_up};
+use super::{
+    LoadError, Options, Report, Workload, fan_out, gap, lock, pipelined, sessions, set_up,
+};
 use crate::client::{Client, ClientError, Events, Wire};
 
 /// Connections that one thread opens at the same time: a listener's backlog is short.
@@ -113,19 +115,19 @@ fn run_threads(run: &Arc<Run>) -> Result<(Tally, Schedule, CpuTimes), LoadError>
             .measure_from
             .saturating_duration_since(Instant::now()),
     );
-    let begun = CpuTimes::now(run.options.server_pid)?;
+    let begun = CpuTimes::now(&run.options.server_pids)?;
     if let Some(until) = schedule.until() {
         thread::sleep(until.saturating_duration_since(Instant::now()));
     }
     let timed = schedule
         .until()
-        .map(|_| CpuTimes::now(run.options.server_pid));
+        .map(|_| CpuTimes::now(&run.options.server_pids));
     let mut total = Tally::default();
     for thread in threads {
         let tally = thread.join().map_err(|_| LoadError::Panicked)??;
         total.add(&tally);
     }
-    let ended = timed.unwrap_or_else(|| CpuTimes::now(run.options.server_pid))?;
+    let ended = timed.unwrap_or_else(|| CpuTimes::now(&run.options.server_pids))?;
     Ok((total, schedule, ended.since(begun)))
 }
 
@@ -174,6 +176,14 @@ async fn run_lanes(run: &Arc<Run>, lanes: Range<u32>, gate: Gate) -> Result<Tall
                 tasks.push(tokio::task::spawn_local(task));
             }
         }
+        Workload::Gap => {
+            let wires = connect_wires(run, lanes.clone()).await?;
+            let schedule = gate.pass().await?;
+            for (lane, wire) in lanes.zip(wires) {
+                let task = gap::drive(run.clone(), lane, wire, schedule, tally.clone());
+                tasks.push(tokio::task::spawn_local(task));
+            }
+        }
         Workload::Lock => {
             let clients = connect_clients(run, lanes.clone()).await?;
             let schedule = gate.pass().await?;
@@ -219,11 +229,11 @@ async fn run_lanes(run: &Arc<Run>, lanes: Range<u32>, gate: Gate) -> Result<Tall
 }
 
 async fn connect_wires(run: &Run, lanes: Range<u32>) -> Result<Vec<Wire>, LoadError> {
-    let options = run.options.connect();
-    let places = Semaphore::new(CONNECTING_MAX);
-    let connect = |_| async {
+    let options = &run.options.connect();
+    let places = &Semaphore::new(CONNECTING_MAX);
+    let connect = |lane| async move {
         let _place = places.acquire().await.map_err(|_| ClientError::Closed)?;
-        Wire::connect(&run.options.server, &options).await
+        Wire::connect(run.options.server_of(lane), options).await
     };
     try_join_all(lanes.map(connect))
         .await
@@ -231,11 +241,11 @@ async fn connect_wires(run: &Run, lanes: Range<u32>) -> Result<Vec<Wire>, LoadEr
 }
 
 async fn connect_clients(run: &Run, lanes: Range<u32>) -> Result<Vec<(Client, Events)>, LoadError> {
-    let options = run.options.connect();
-    let places = Semaphore::new(CONNECTING_MAX);
-    let connect = |_| async {
+    let options = &run.options.connect();
+    let places = &Semaphore::new(CONNECTING_MAX);
+    let connect = |lane| async move {
         let _place = places.acquire().await.map_err(|_| ClientError::Closed)?;
-        Client::connect(&run.options.server, &options).await
+        Client::connect(run.options.server_of(lane), options).await
     };
     try_join_all(lanes.map(connect))
         .await

@@ -10,13 +10,15 @@
 //! a report with mistakes makes the exit code non-zero.
 //!
 //! * `crew` starts the threads and lets them go at one moment
-//! * `pipelined` is create, set, get, mixed and fill; `lock`, `fan_out` and `sessions` are the rest
+//! * `pipelined` is create, set, get, mixed and fill; `lock`, `fan_out` and `sessions` are the rest,
+//!   and `gap` is for servers that go away
 //! * `cpu` tells what both sides cost
 //! * `tally` holds latencies and mistakes, `schedule` says when to measure and when to stop
 
 mod cpu;
 mod crew;
 mod fan_out;
+mod gap;
 mod lock;
 mod options;
 mod pipelined;
@@ -29,6 +31,7 @@ mod tally;
 mod tests;
 
 pub use crew::run;
+pub use gap::Gap;
 pub use options::{Options, Workload};
 pub use report::{CpuMicros, LatencyMicros, Report};
 

@@ -27,6 +27,8 @@ pub enum Workload {
     Sessions,
     /// Create --count znodes below --parents parents, and leave them there.
     Fill,
+    /// Set a znode again and again through lost connections; the longest wait of each connection.
+    Gap,
 }
 
 /// Options of a run.
@@ -34,9 +36,14 @@ pub enum Workload {
 pub struct Options {
     #[arg(value_enum)]
     pub workload: Workload,
-    /// Server to load.
-    #[arg(long, default_value = "127.0.0.1:2181")]
-    pub server: String,
+    /// Servers to load, separated by commas; connections are spread over them in turn.
+    #[arg(
+        long = "server",
+        default_value = "127.0.0.1:2181",
+        value_delimiter = ',',
+        value_name = "SERVERS"
+    )]
+    pub servers: Vec<String>,
     /// Connections, each with a session of its own.
     #[arg(long, short, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub connections: u32,
@@ -73,9 +80,9 @@ pub struct Options {
     /// Leave the znodes behind; fill always does.
     #[arg(long)]
     pub keep: bool,
-    /// Process id of the server on this machine, to tell what an operation costs it.
-    #[arg(long)]
-    pub server_pid: Option<u32>,
+    /// Process ids of the servers on this machine, to tell what an operation costs them all.
+    #[arg(long = "server-pid", value_delimiter = ',', value_name = "PIDS")]
+    pub server_pids: Vec<u32>,
     /// Session timeout to ask for, in milliseconds.
     #[arg(long, default_value_t = 30_000)]
     pub session_timeout_ms: u32,
@@ -91,6 +98,16 @@ impl Options {
             connect_timeout: Duration::from_secs(30),
             ..ConnectOptions::default()
         }
+    }
+
+    /// Which of the servers a connection begins with.
+    pub(super) fn server_index(&self, connection: u32) -> usize {
+        usize::try_from(connection).unwrap_or(0) % self.servers.len()
+    }
+
+    /// The server that a connection begins with.
+    pub(super) fn server_of(&self, connection: u32) -> &str {
+        &self.servers[self.server_index(connection)]
     }
 
     /// Operations in all, if they are counted.
@@ -123,7 +140,7 @@ impl Options {
         }
     }
 
-    /// Parent of what `create` makes on a connection.
+    /// Parent of what `create` makes on a connection, and what `gap` sets.
     pub(super) fn lane_path(&self, connection: u32) -> String {
         format!("{}/c{connection:05}", self.root)
     }

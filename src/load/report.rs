@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::cpu::CpuTimes;
 use super::tally::Tally;
-use super::{Options, Workload};
+use super::{Gap, Options, Workload};
 
 /// The result of a run, as its JSON.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub workload: Workload,
-    pub server: String,
+    pub servers: Vec<String>,
     pub connections: u32,
     pub depth: u32,
     pub data_bytes: u32,
@@ -27,6 +27,9 @@ pub struct Report {
     pub rate: f64,
     pub latency_us: LatencyMicros,
     pub cpu_us: CpuMicros,
+    /// What each connection of the workload gap has seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
     /// Mistakes of the server in the whole run, warm-up included.
     pub errors: u64,
     pub error_kinds: BTreeMap<&'static str, u64>,
@@ -36,7 +39,7 @@ pub struct Report {
 /// Processor time per measured operation, in microseconds.
 #[derive(Debug, Clone, Serialize)]
 pub struct CpuMicros {
-    /// `None` when the server's process id was not given.
+    /// Of all servers; `None` when their process ids were not given.
     pub server: Option<f64>,
     pub load: f64,
 }
@@ -89,7 +92,7 @@ impl Report {
         let kinds = tally.mistakes.iter();
         Self {
             workload: options.workload,
-            server: options.server.clone(),
+            servers: options.servers.clone(),
             connections: options.connections,
             depth: options.depth,
             data_bytes: options.data_bytes,
@@ -100,6 +103,7 @@ impl Report {
             latency_us: LatencyMicros::of(&tally.latencies),
             cpu_us: CpuMicros::of(cpu, operations),
             errors: tally.mistake_count(),
+            gaps: tally.gaps,
             error_kinds: kinds
                 .map(|(mistake, count)| (mistake.name(), *count))
                 .collect(),

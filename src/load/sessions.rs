@@ -25,7 +25,7 @@ pub(super) async fn drive(
         if !schedule.is_open(begun) {
             break;
         }
-        let mut wire = Wire::connect(&run.options.server, &options).await?;
+        let mut wire = Wire::connect(run.options.server_of(lane), &options).await?;
         let xid = wire.push(OpCode::CLOSE_SESSION, &Empty);
         let reply = match time::timeout(STALL_LIMIT, answer(&mut wire)).await {
             Ok(reply) => reply?,

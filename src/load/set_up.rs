@@ -1,24 +1,64 @@
 //! The znodes that a workload needs, made before it starts and removed after it.
 
+use std::time::Duration;
+
 use jute::proto::{CreateRequest, create_mode};
 use jute::{ErrorCode, OpCode, text};
 
 use super::{LoadError, Options, Workload};
-use crate::client::{Client, ClientError, open_acl};
+use crate::client::{Client, ClientError, ConnectOptions, Events, open_acl};
 
 /// Creates in flight while the znodes are made.
 const BATCH: usize = 512;
+/// A server that does not answer for so long is not the one to ask.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Makes what the workload expects; what an earlier run has kept is used again.
+/// Makes what the workload expects; what an earlier run has kept is used again. All servers have
+/// it when this returns.
 pub(super) async fn prepare(options: &Options) -> Result<(), LoadError> {
-    prepare_znodes(options).await.map_err(LoadError::SetUp)
+    let prepared = async {
+        prepare_znodes(options).await?;
+        catch_up(options).await
+    };
+    prepared.await.map_err(LoadError::SetUp)
+}
+
+/// A server may be behind the one that has made the znodes.
+async fn catch_up(options: &Options) -> Result<(), ClientError> {
+    if options.servers.len() == 1 {
+        return Ok(());
+    }
+    for server in &options.servers {
+        let (client, _events) = Client::connect(server, &options.connect()).await?;
+        client.sync("/").await?;
+        client.close().await?;
+    }
+    Ok(())
+}
+
+/// A connection to the first server that serves: one of them may have been stopped on purpose.
+async fn connect(options: &Options) -> Result<(Client, Events), ClientError> {
+    let (last, others) = match options.servers.split_last() {
+        Some((last, others)) => (last.as_str(), others),
+        None => ("", &[][..]),
+    };
+    let short = ConnectOptions {
+        connect_timeout: CONNECT_LIMIT,
+        ..options.connect()
+    };
+    for server in others {
+        if let Ok(connected) = Client::connect(server, &short).await {
+            return Ok(connected);
+        }
+    }
+    Client::connect(last, &options.connect()).await
 }
 
 async fn prepare_znodes(options: &Options) -> Result<(), ClientError> {
     if options.workload == Workload::Sessions {
         return Ok(());
     }
-    let (client, _events) = Client::connect(&options.server, &options.connect()).await?;
+    let (client, _events) = connect(options).await?;
     if options.workload == Workload::Create {
         // Names would collide with those of an earlier run.
         client.delete_all(&options.root).await?;
@@ -26,7 +66,7 @@ async fn prepare_znodes(options: &Options) -> Result<(), ClientError> {
     make_all(&client, [options.root.clone()].into_iter(), b"").await?;
     let data = options.data();
     match options.workload {
-        Workload::Create => {
+        Workload::Create | Workload::Gap => {
             let paths = (0..options.connections).map(|lane| options.lane_path(lane));
             make_all(&client, paths, b"").await?;
         }
@@ -84,7 +124,7 @@ pub(super) async fn clean_up(options: &Options) -> Result<(), LoadError> {
         return Ok(());
     }
     let remove = async {
-        let (client, _events) = Client::connect(&options.server, &options.connect()).await?;
+        let (client, _events) = connect(options).await?;
         client.delete_all(&options.root).await?;
         client.close().await
     };

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::Gap;
+
 /// Longest latency told apart from longer ones, in nanoseconds.
 const LATENCY_MAX_NS: u64 = 120_000_000_000;
 /// Descriptions of mistakes that are kept; the others are only counted.
@@ -46,6 +48,7 @@ pub(super) struct Tally {
     pub(super) latencies: Histogram<u64>,
     pub(super) mistakes: BTreeMap<Mistake, u64>,
     pub(super) examples: Vec<String>,
+    pub(super) gaps: Vec<Gap>,
     /// When the last operation was done.
     pub(super) last: Option<Instant>,
 }
@@ -57,6 +60,7 @@ impl Default for Tally {
                 .expect("the bounds are constant and in order"),
             mistakes: BTreeMap::new(),
             examples: Vec::new(),
+            gaps: Vec::new(),
             last: None,
         }
     }
@@ -87,6 +91,7 @@ impl Tally {
         let room = EXAMPLES_MAX - self.examples.len();
         self.examples
             .extend(other.examples.iter().take(room).cloned());
+        self.gaps.extend(other.gaps.iter().cloned());
         self.last = self.last.max(other.last);
     }
 

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
 use bytes::BytesMut;
@@ -9,7 +11,7 @@ use clap::Parser;
 use jute::frame::{next_frame, put_frame};
 use jute::proto::{
     ConnectRequest, ConnectResponse, CreateRequest, CreateResponse, GetDataRequest,
-    GetDataResponse, ReplyHeader, RequestHeader, Stat,
+    GetDataResponse, ReplyHeader, RequestHeader, SetDataResponse, Stat,
 };
 use jute::{Encode, ErrorCode, MAX_BUFFER_DEFAULT, OpCode, Reader};
 
@@ -24,22 +26,31 @@ enum Bug {
     WrongData,
     ZxidGoesBack,
     HangsUp,
+    /// The write is done, its answer never sent.
+    HangsUpOnSet,
+    /// And a write that was acknowledged before is undone.
+    LosesWrites,
 }
+
+/// What outlives a connection: how often was the znode set?
+type Writes = Arc<AtomicI32>;
 
 /// Answers any number of connections until the test process ends.
 fn serve(bug: Bug) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
+    let writes = Writes::default();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             // A client that hangs up ends its thread, whatever it was about to read.
-            thread::spawn(move || answer_all(stream, bug));
+            let writes = Arc::clone(&writes);
+            thread::spawn(move || answer_all(stream, bug, &writes));
         }
     });
     address
 }
 
-fn answer_all(mut stream: TcpStream, bug: Bug) -> std::io::Result<()> {
+fn answer_all(mut stream: TcpStream, bug: Bug, writes: &Writes) -> std::io::Result<()> {
     let (mut inbox, mut outbox) = (BytesMut::new(), BytesMut::new());
     let mut chunk = [0; 4096];
     let mut replies = 0;
@@ -56,7 +67,7 @@ fn answer_all(mut stream: TcpStream, bug: Bug) -> std::io::Result<()> {
                     read_only: Some(false),
                 };
                 put_frame(&mut outbox, &[&response]);
-            } else if !answer(&mut reader, replies, bug, &mut outbox) {
+            } else if !answer(&mut reader, replies, bug, writes, &mut outbox) {
                 return Ok(());
             }
             replies += 1;
@@ -71,7 +82,13 @@ fn answer_all(mut stream: TcpStream, bug: Bug) -> std::io::Result<()> {
 }
 
 /// Appends one reply; `false` to hang up instead.
-fn answer(reader: &mut Reader<'_>, number: i64, bug: Bug, outbox: &mut BytesMut) -> bool {
+fn answer(
+    reader: &mut Reader<'_>,
+    number: i64,
+    bug: Bug,
+    writes: &Writes,
+    outbox: &mut BytesMut,
+) -> bool {
     let request: RequestHeader = reader.read().expect("a header");
     let mut header = ReplyHeader {
         xid: request.xid,
@@ -90,6 +107,7 @@ fn answer(reader: &mut Reader<'_>, number: i64, bug: Bug, outbox: &mut BytesMut)
         Bug::WrongData => data = b"something else".to_vec(),
         Bug::ZxidGoesBack => header.zxid = 1,
         Bug::HangsUp => return false,
+        Bug::HangsUpOnSet | Bug::LosesWrites => {}
     }
     let mut body = BytesMut::new();
     match OpCode(request.op) {
@@ -105,6 +123,21 @@ fn answer(reader: &mut Reader<'_>, number: i64, bug: Bug, outbox: &mut BytesMut)
             };
             response.encode(&mut body);
         }
+        OpCode::SET_DATA => {
+            let version = writes.fetch_add(1, Ordering::SeqCst) + 1;
+            if version % 5 == 0 && bug == Bug::LosesWrites {
+                writes.fetch_sub(2, Ordering::SeqCst);
+            }
+            if version % 5 == 0 && matches!(bug, Bug::HangsUpOnSet | Bug::LosesWrites) {
+                return false;
+            }
+            header.zxid = number + 1000 * i64::from(version);
+            let stat = Stat {
+                version,
+                ..Stat::default()
+            };
+            SetDataResponse { stat }.encode(&mut body);
+        }
         _ => {}
     }
     if header.err == 0 {
@@ -116,13 +149,24 @@ fn answer(reader: &mut Reader<'_>, number: i64, bug: Bug, outbox: &mut BytesMut)
 }
 
 fn get_from(bug: Bug) -> Report {
+    run_against(
+        bug,
+        "zk-load get --keys 5 --count 200 --connections 2 --depth 4 --data-bytes 3 --keep",
+    )
+}
+
+/// One client that writes a hundred times.
+fn set_through(bug: Bug) -> Report {
+    run_against(bug, "zk-load gap --count 100 --keep")
+}
+
+fn run_against(bug: Bug, line: &str) -> Report {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
         options: Options,
     }
     let server = serve(bug);
-    let line = "zk-load get --keys 5 --count 200 --connections 2 --depth 4 --data-bytes 3 --keep";
     let words = line.split(' ').chain(["--server", &server]);
     super::run(&Line::parse_from(words).options).expect("a report")
 }
@@ -153,4 +197,26 @@ fn each_kind_of_mistake_is_caught() {
 fn a_lost_connection_is_a_mistake() {
     let report = get_from(Bug::HangsUp);
     assert_eq!(report.error_kinds.get("connection"), Some(&2), "{report:?}");
+}
+
+#[test]
+fn a_gap_is_measured_through_lost_connections() {
+    let report = set_through(Bug::HangsUpOnSet);
+    assert_eq!(report.errors, 0, "{report:?}");
+    let [gap] = &report.gaps[..] else {
+        panic!("one connection: {report:?}");
+    };
+    // Every fifth of the hundred was done and not answered.
+    assert_eq!(
+        (gap.writes, gap.reconnects, gap.sessions_lost),
+        (80, 20, 0),
+        "{gap:?}"
+    );
+    assert!(gap.longest_ms > 0.0, "{gap:?}");
+}
+
+#[test]
+fn a_lost_write_is_caught() {
+    let report = set_through(Bug::LosesWrites);
+    assert!(report.error_kinds.contains_key("wrong_body"), "{report:?}");
 }

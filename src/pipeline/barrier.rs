@@ -3,6 +3,9 @@
 //!
 //! They gather in rounds. While one round finds out which entry has to be applied, and waits for
 //! it, the next one gathers; so any number of them costs one question to the leader at a time.
+//!
+//! A write behind such a read may be committed before the round is over. Then the read need not
+//! wait: what was acknowledged before it arrived is in front of that write in the log.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ pub(super) type Round = u64;
 
 pub(super) struct Barriers {
     gathering: Mutex<Gathering>,
+    /// The last round that anybody has joined.
+    joined: AtomicU64,
     over: AtomicU64,
     wake: Notify,
 }
@@ -38,6 +43,7 @@ impl Default for Barriers {
                 round: 1,
                 waiting: HashSet::new(),
             }),
+            joined: AtomicU64::new(0),
             over: AtomicU64::new(0),
             wake: Notify::new(),
         }
@@ -49,8 +55,14 @@ impl Barriers {
     pub(super) fn join(&self, conn: ConnId) -> Round {
         let mut gathering = self.gathering.lock();
         gathering.waiting.insert(conn);
+        self.joined.store(gathering.round, Ordering::Release);
         self.wake.notify_one();
         gathering.round
+    }
+
+    /// Whether any read may be waiting.
+    pub(super) fn is_any_open(&self) -> bool {
+        !self.is_over(self.joined.load(Ordering::Acquire))
     }
 
     pub(super) fn is_over(&self, round: Round) -> bool {
@@ -102,7 +114,7 @@ impl Core {
         let state = self.state.write();
         let mut inner = conn.lock();
         let mut watches = WatchAccess::Shared(&self.watches);
-        self.answer_reads(&state, conn, &mut inner, &mut watches);
+        self.answer_reads(&state, conn, &mut inner, &mut watches, false);
         drop(inner);
         conn.wake.notify_one();
     }

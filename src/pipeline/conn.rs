@@ -230,6 +230,10 @@ impl Conn {
         self.inner.lock().in_flight.len()
     }
 
+    pub(super) fn is_reconfiguring(&self) -> bool {
+        self.inner.lock().is_reconfiguring()
+    }
+
     /// Writes without a reply.
     pub(super) fn writes_in_flight(&self) -> usize {
         let inner = self.inner.lock();
@@ -258,6 +262,19 @@ impl Inner {
     pub(super) fn is_barred(&self) -> bool {
         let mut slots = self.in_flight.iter();
         slots.any(|slot| matches!(slot, Slot::Read { barrier, .. } if *barrier > 0))
+    }
+
+    /// Whether a change of the members waits for its end. It is answered long after it was applied:
+    /// nothing may be handed over behind it, for that would be answered first.
+    pub(super) fn is_reconfiguring(&self) -> bool {
+        let last = self.in_flight.back();
+        matches!(
+            last,
+            Some(Slot::Write {
+                op: OpCode::RECONFIG,
+                ..
+            })
+        )
     }
 
     /// Sends the client away: its session is gone or not its own.

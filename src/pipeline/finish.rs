@@ -11,6 +11,7 @@ use super::conn::{Conn, Inner, Slot, put_event, put_header};
 use super::prep::{Caller, WatchAccess};
 use super::{Close, Connections, Core, wall_clock_ms};
 use crate::ensemble::Committed;
+use crate::op::reconfig::END_RECONFIG;
 use crate::op::{Change, ChangeKind, Flags, Reply};
 use crate::state::{Applied, LogPosition, Request, State, entry};
 use crate::tree::{AclEntry, path};
@@ -56,6 +57,7 @@ impl Core {
                 now_ms: wall_clock_ms(),
             };
             for request in requests {
+                finish.answer_reads_before(&state, &request);
                 let applied = state.evaluate(&header, &request);
                 finish.finish(&state, &request, applied);
                 count += 1;
@@ -77,13 +79,14 @@ impl Core {
 
 impl Core {
     /// Evaluates the reads at the front of the queue: everything in front of them is done, and
-    /// nothing behind them has been applied.
+    /// nothing behind them has been applied. With `is_met` no barrier holds them.
     pub(super) fn answer_reads(
         &self,
         state: &State,
         conn: &Conn,
         inner: &mut Inner,
         watches: &mut WatchAccess<'_>,
+        is_met: bool,
     ) {
         let (now, now_ms) = (Instant::now(), wall_clock_ms());
         let mut outbox = std::mem::take(&mut inner.outbox);
@@ -93,7 +96,7 @@ impl Core {
                     inner.in_flight.push_front(slot);
                     break;
                 }
-                Slot::Read { barrier, .. } if !self.barriers.is_over(barrier) => {
+                Slot::Read { barrier, .. } if !is_met && !self.barriers.is_over(barrier) => {
                     inner.in_flight.push_front(slot);
                     break;
                 }
@@ -146,6 +149,23 @@ fn latency_us(now: Instant, since: Instant) -> u64 {
 }
 
 impl Finish<'_> {
+    /// Answers the reads that a barrier still holds in front of this write, before it changes what
+    /// they see: that it is committed is all that the barrier waits for.
+    fn answer_reads_before(&mut self, state: &State, request: &Request<'_>) {
+        if request.origin.server != self.core.settings.server || !self.core.barriers.is_any_open() {
+            return;
+        }
+        let conn = self.connections.by_id.get(&request.origin.conn);
+        let Some(conn) = conn.map(Arc::clone) else {
+            return;
+        };
+        let mut inner = conn.lock();
+        let mut watches = WatchAccess::Held(self.watches);
+        self.core
+            .answer_reads(state, &conn, &mut inner, &mut watches, true);
+        self.mark(&conn, &mut inner);
+    }
+
     fn finish(&mut self, state: &State, request: &Request<'_>, applied: Applied) {
         for change in &applied.changes {
             self.fire(state, applied.zxid, change);
@@ -167,15 +187,17 @@ impl Finish<'_> {
             }
             _ => {}
         }
-        if request.origin.server == self.core.settings.server {
-            let conn = self
-                .connections
-                .by_id
-                .get(&request.origin.conn)
-                .map(Arc::clone);
-            if let Some(conn) = conn {
-                self.answer(state, &conn, request, &applied);
-            }
+        if matches!(request.op, OpCode::RECONFIG | END_RECONFIG) {
+            self.core.reconfig_wake.notify_one();
+        }
+        if matches!(applied.result, Ok(Reply::Reconfigure(_))) {
+            return;
+        }
+        let origin = applied.answers.unwrap_or(request.origin);
+        if origin.server == self.core.settings.server
+            && let Some(conn) = self.connections.by_id.get(&origin.conn).map(Arc::clone)
+        {
+            self.answer(state, &conn, origin.xid, &applied);
         }
     }
 
@@ -190,16 +212,9 @@ impl Finish<'_> {
     }
 
     /// Answers a write, and the reads that waited behind it.
-    fn answer(
-        &mut self,
-        state: &State,
-        conn: &Arc<Conn>,
-        request: &Request<'_>,
-        applied: &Applied,
-    ) {
+    fn answer(&mut self, state: &State, conn: &Arc<Conn>, expected: i32, applied: &Applied) {
         let mut inner = conn.lock();
         let front = inner.in_flight.pop_front();
-        let expected = request.origin.xid;
         let Some(Slot::Write { xid, op, since }) =
             front.filter(|slot| matches!(slot, Slot::Write { xid, .. } if *xid == expected))
         else {
@@ -240,13 +255,13 @@ impl Finish<'_> {
         self.core.counters.write_latency.record(latency_us, 1);
         self.core.counters.write_histogram.record(latency_us, 1);
         self.count_answer(&mut inner, xid, op, applied.zxid, latency_us);
-        if request.op == OpCode::CLOSE_SESSION {
+        if op == OpCode::CLOSE_SESSION {
             inner.close = Some(Close::AfterFlush);
             inner.in_flight.clear();
         } else {
             let mut watches = WatchAccess::Held(self.watches);
             self.core
-                .answer_reads(state, conn, &mut inner, &mut watches);
+                .answer_reads(state, conn, &mut inner, &mut watches, false);
         }
         self.mark(conn, &mut inner);
     }

@@ -276,7 +276,8 @@ async fn exchange(
 }
 
 impl Core {
-    /// Sessions of this server's connections that were heard since then, with their age in ms.
+    /// Sessions of this server's connections that were heard since then, with their age in ms; the
+    /// leader knows nothing of local ones.
     fn heard_since(&self, since_ms: i64, now_ms: i64) -> Vec<(SessionId, u32)> {
         self.connections()
             .iter()
@@ -284,7 +285,9 @@ impl Core {
                 let lease = conn.lease()?;
                 let heard_ms = lease.heard_ms();
                 let age_ms = u32::try_from(now_ms - heard_ms).unwrap_or(0);
-                (heard_ms >= since_ms).then(|| (conn.session(), age_ms))
+                let session = conn.session();
+                let is_news = heard_ms >= since_ms && !self.locals.lock().is_local(session);
+                is_news.then_some((session, age_ms))
             })
             .collect()
     }
@@ -295,7 +298,13 @@ impl Core {
     /// gap.
     pub(super) fn give_up_lost_writes(&self) {
         // Nothing is applied and no frame is handled meanwhile.
-        let _state = self.state.write();
+        let state = self.state.write();
+        // Applied, and answered when it has ended.
+        let reconfiguring = state.reconfiguration().map(|r| r.origin);
+        let waits = |id: ConnId| {
+            reconfiguring
+                .is_some_and(|origin| origin.server == self.settings.server && origin.conn == id)
+        };
         let connections = self.connections.lock();
         let mut lost = 0;
         self.proposals.rework(|waiting| {
@@ -316,7 +325,8 @@ impl Core {
                 .upgrades_lost(|session| upgrades.contains(&session));
             let mut given_up = std::collections::HashSet::new();
             for (id, conn) in &connections.by_id {
-                if conn.writes_in_flight() > unsent.get(id).copied().unwrap_or(0) {
+                let unsent = unsent.get(id).copied().unwrap_or(0);
+                if conn.writes_in_flight() > unsent + usize::from(waits(*id)) {
                     conn.close(Close::Now);
                     given_up.insert(*id);
                 }

@@ -370,6 +370,8 @@ struct Turn<'a> {
     in_flight: usize,
     /// A read waits for its barrier, and writes for that read.
     barred: bool,
+    /// Nothing is taken behind a change of the members.
+    reconfiguring: bool,
     /// The session has expired or is being closed: requests get no answer any more.
     deaf: bool,
     close: Option<Close>,
@@ -390,6 +392,7 @@ impl<'a> Turn<'a> {
             read_only: inner.handshake.is_some_and(|handshake| handshake.read_only),
             in_flight: inner.in_flight.len(),
             barred: inner.is_barred(),
+            reconfiguring: inner.is_reconfiguring(),
             deaf: inner.lease.as_ref().is_some_and(|lease| lease.is_closing()),
             close,
             core,
@@ -404,6 +407,7 @@ impl<'a> Turn<'a> {
 
     fn is_full(&self) -> bool {
         self.close.is_some()
+            || self.reconfiguring
             || self.in_flight >= IN_FLIGHT_MAX
             || self.out.len() >= REPLY_BYTES_PER_TURN
             || (self.in_flight > 0
@@ -444,6 +448,7 @@ impl<'a> Turn<'a> {
             }
             Road::Write => {
                 let attach = self.attach_for(op, &body);
+                self.reconfiguring = op == OpCode::RECONFIG;
                 self.enqueue(Slot::Write { xid, op, since });
                 let origin = Origin {
                     server: self.core.settings.server,

@@ -48,6 +48,8 @@ pub enum ServeError {
     },
     #[error("cannot resolve {0}")]
     Resolve(String),
+    #[error("groups and weights of servers are not supported: each server has one vote")]
+    Groups,
     #[error("cannot use the peer secret in {path}: {why}")]
     PeerSecret { path: PathBuf, why: String },
     #[error("cannot start a thread: {0}")]
@@ -94,6 +96,10 @@ impl Server {
     /// # Errors
     /// What keeps the server from starting; nothing is left running then but by the runtime.
     pub async fn start(config: Config) -> Result<Self, ServeError> {
+        let has_weight = |server: &ServerSpec| server.group.is_some() || server.weight != 1;
+        if config.servers.iter().any(has_weight) {
+            return Err(ServeError::Groups);
+        }
         let config = Arc::new(config);
         // Ports first: a taken one is found out before the data is touched.
         let listener = match &config.client_listen {
@@ -197,6 +203,17 @@ impl Server {
         }
         self.ensemble.shutdown().await;
     }
+}
+
+/// The member lines of the configuration as `/zookeeper/config` has them.
+fn first_members(config: &Config) -> String {
+    let members = members(config);
+    let mut lines: Vec<String> = members
+        .iter()
+        .map(|member| format!("server.{}={}", member.id, member.spec))
+        .collect();
+    lines.sort();
+    lines.join("\n")
 }
 
 /// The members that the configuration lists; none without an ensemble.
@@ -333,6 +350,7 @@ fn settings(config: &Config, server: ServerId) -> Settings {
         tick_ms: i64::from(config.tick_time_ms),
         outstanding_max: u64::from(config.global_outstanding_limit),
         outbox_bytes_max: OUTBOX_BYTES_MAX,
+        first_members: first_members(config),
         linearizable_reads: config.ensemble.linearizable_reads,
         local_sessions,
     }

@@ -1,4 +1,7 @@
 //! `oracle random` and `oracle play`: our server beside Apache ZooKeeper.
+//!
+//! A server is `meerkat` or `zookeeper`, which stands alone, or one of three:
+//! `meerkat/follower`, `zookeeper/observer`, `zookeeper/leader`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +12,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use meerkat_compat_tests::compare::show;
 use meerkat_compat_tests::generate;
-use meerkat_compat_tests::oracle::{Finding, Pair, Plan, record};
+use meerkat_compat_tests::oracle::{Finding, Pair, Plan, Seat, Side, record};
 use meerkat_compat_tests::script::Script;
 use meerkat_compat_tests::server::Kind;
 use meerkat_compat_tests::vectors;
@@ -17,7 +20,7 @@ use meerkat_compat_tests::vectors;
 #[derive(Parser)]
 #[command(about = "Sends the same requests to two servers and compares what they answer")]
 struct Arguments {
-    /// The server that knows
+    /// The server that knows: meerkat or zookeeper, or one of three, as in zookeeper/follower
     #[arg(long, default_value = "zookeeper", global = true)]
     expected: String,
     /// The server that is judged
@@ -73,8 +76,8 @@ enum Task {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let expected = Kind::from_word(&arguments.expected)?;
-    let mut pair = Pair::new(expected, Kind::from_word(&arguments.actual)?);
+    let expected = side(&arguments.expected)?;
+    let mut pair = Pair::of([expected, side(&arguments.actual)?]);
     match arguments.task {
         Task::Random {
             requests,
@@ -147,7 +150,8 @@ fn main() -> Result<ExitCode> {
             index,
             length,
         } => {
-            print!("{}", generate::script(seed, index, length));
+            let together = expected.seat != Seat::Alone;
+            print!("{}", generate::script(seed, index, length, together));
             Ok(ExitCode::SUCCESS)
         }
         Task::Vectors { folder } => {
@@ -163,6 +167,11 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn side(words: &str) -> Result<Side> {
+    let (kind, seat) = words.split_once('/').unwrap_or((words, "alone"));
+    Ok(Side::new(Kind::from_word(kind)?, Seat::from_word(seat)?))
 }
 
 fn load(file: &PathBuf) -> Result<Script> {
