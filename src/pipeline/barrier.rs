@@ -110,8 +110,7 @@ impl Core {
 
     /// Answers what a connection's queue begins with and need not wait any more.
     fn go_on(&self, conn: &Arc<Conn>) {
-        // No frame of the connection is handled meanwhile: whoever does that has looked at the queue.
-        let state = self.state.write();
+        let state = self.state.read();
         let mut inner = conn.lock();
         let mut watches = WatchAccess::Shared(&self.watches);
         self.answer_reads(&state, conn, &mut inner, &mut watches, false);

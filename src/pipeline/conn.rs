@@ -257,13 +257,6 @@ impl Conn {
 }
 
 impl Inner {
-    /// Whether a read waits for its barrier. A write that was handed over behind it could be applied
-    /// before it, and the read would show what its session wrote later.
-    pub(super) fn is_barred(&self) -> bool {
-        let mut slots = self.in_flight.iter();
-        slots.any(|slot| matches!(slot, Slot::Read { barrier, .. } if *barrier > 0))
-    }
-
     /// Whether a change of the members waits for its end. It is answered long after it was applied:
     /// nothing may be handed over behind it, for that would be answered first.
     pub(super) fn is_reconfiguring(&self) -> bool {

@@ -327,9 +327,6 @@ impl Core {
                 break;
             }
             let header: RequestHeader = Reader::new(frame).read()?;
-            if turn.barred && op::road(OpCode(header.op)) == Road::Write {
-                break;
-            }
             let mut body = frame.clone();
             body.advance(REQUEST_HEADER_LEN);
             frames.pop_front();
@@ -340,15 +337,6 @@ impl Core {
             }
         }
         Ok(turn.end(state.zxid().0))
-    }
-
-    /// Whether the connection's next frame can be handled now.
-    #[must_use]
-    pub fn may_take(&self, conn: &Conn, frame: &[u8]) -> bool {
-        let is_write = Reader::new(frame)
-            .read::<RequestHeader>()
-            .is_ok_and(|header| op::road(OpCode(header.op)) == Road::Write);
-        self.has_room(conn) && !(is_write && conn.lock().is_barred())
     }
 }
 
@@ -368,8 +356,6 @@ struct Turn<'a> {
     /// This connection gets nothing but reads.
     read_only: bool,
     in_flight: usize,
-    /// A read waits for its barrier, and writes for that read.
-    barred: bool,
     /// Nothing is taken behind a change of the members.
     reconfiguring: bool,
     /// The session has expired or is being closed: requests get no answer any more.
@@ -391,7 +377,6 @@ impl<'a> Turn<'a> {
             attach: inner.attach,
             read_only: inner.handshake.is_some_and(|handshake| handshake.read_only),
             in_flight: inner.in_flight.len(),
-            barred: inner.is_barred(),
             reconfiguring: inner.is_reconfiguring(),
             deaf: inner.lease.as_ref().is_some_and(|lease| lease.is_closing()),
             close,
@@ -479,7 +464,6 @@ impl<'a> Turn<'a> {
             Road::Read => {
                 let identities = Arc::clone(&self.identities);
                 let barrier = if self.is_barrier(op) {
-                    self.barred = true;
                     self.core.barriers.join(self.conn.id)
                 } else {
                     0

@@ -164,8 +164,7 @@ impl Connection<'_> {
 
     /// Whether the pipeline would take another frame now.
     fn may_go_on(&self) -> bool {
-        let next = self.frames.front();
-        next.is_some_and(|frame| self.shared.core.may_take(self.conn, frame))
+        self.shared.core.has_room(self.conn)
     }
 
     async fn wait(&mut self) -> Result<(), Ended> {
