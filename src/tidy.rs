@@ -11,7 +11,11 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("auth", &["tree", "types"]),
     ("watch", &["tree", "types"]),
     ("session", &["types"]),
-    ("op", &["auth", "session", "tree", "types", "watch"]),
+    // Of the configuration only the grammar of server lines.
+    (
+        "op",
+        &["auth", "config", "session", "tree", "types", "watch"],
+    ),
     ("state", &["auth", "op", "session", "tree", "types"]),
     ("storage", &["types"]),
     ("ensemble", &["storage"]),

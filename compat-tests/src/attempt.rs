@@ -161,12 +161,17 @@ pub fn connect(addr: SocketAddr, connect: &Connect, ticket: Option<&Ticket>) -> 
 }
 
 impl Session {
-    /// # Errors
-    /// When what comes back is no reply.
-    pub fn ask(&mut self, request: &Request) -> Result<Answer> {
+    /// Sends a request and does not wait for its answer.
+    pub fn send(&mut self, request: &Request) {
         let xid = request.xid_or(self.next_xid);
         self.next_xid += 1;
         self.connection.send(&framed(&request.encode(xid, 0)));
+    }
+
+    /// # Errors
+    /// When what comes back is no reply.
+    pub fn ask(&mut self, request: &Request) -> Result<Answer> {
+        self.send(request);
         self.hear()
     }
 

@@ -6,6 +6,7 @@
 //! * [`play`] performs a script on one server and records what it answered;
 //! * [`compare`] finds the first difference between two recordings;
 //! * [`generate`] makes random scripts, [`shrink`] makes a differing one small;
+//! * [`history`] holds what clients of an ensemble saw, and tells whether that may be;
 //! * [`vectors`] records what a real server sends, for the codec's tests;
 //! * [`oracle`] puts these together for the tests and the `oracle` command.
 //!
@@ -17,6 +18,7 @@ pub mod client;
 pub mod compare;
 pub mod ensemble;
 pub mod generate;
+pub mod history;
 pub mod oracle;
 pub mod play;
 pub mod script;

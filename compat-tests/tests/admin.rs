@@ -11,7 +11,11 @@
 //! * `mntr`: the lines that both have carry the same names, ours of its own begin with
 //!   `zk_meerkat_`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use meerkat_compat_tests::attempt::{self, Outcome, Session, create};
 use meerkat_compat_tests::client::Admin;
@@ -59,6 +63,10 @@ const MONITORED: [&str; 16] = [
     "zk_max_file_descriptor_count",
     "zk_uptime",
 ];
+
+/// How long something that must happen may take.
+const LIMIT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
 
 /// A line without what is different from run to run: each run of hexadecimal digits that begins
 /// with a digit is `#`.
@@ -198,21 +206,174 @@ fn words_of_an_ensemble_are_answered_alike() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// Where one server is left and serves readers; with local sessions, so that one can be there.
+#[test]
+fn words_of_a_server_without_a_quorum_are_answered_alike() {
+    let keys = [
+        "-Dreadonlymode.enabled=true",
+        "localSessionsEnabled=true",
+        // Never in the same expiry bucket as a connection without a session.
+        "maxSessionTimeout=40000",
+    ];
+    let ensembles = [Kind::ZooKeeper, Kind::Meerkat].map(|kind| {
+        let mut settings = Settings::default();
+        // Upstream waits for as many ticks before it takes a lost leader for lost.
+        for key in ["tickTime=500", "syncLimit=4"].iter().chain(&keys) {
+            settings.set(key).expect("a key");
+        }
+        let mut ensemble = Ensemble::start(kind, 3, 0, &settings).expect("the ensemble starts");
+        for id in 1..=2 {
+            ensemble.kill(id).expect("it ran");
+        }
+        let since = Instant::now();
+        while ensemble.role(3) != Some(Role::ReadOnly) {
+            assert!(since.elapsed() < LIMIT, "{kind} is not read-only");
+            thread::sleep(POLL);
+        }
+        let offer = Connect {
+            read_only: Some(1),
+            ..Connect::default()
+        };
+        let came = attempt::connect(ensemble.addr(3), &offer, None);
+        let mut session = came.and_then(Outcome::session).expect("a session");
+        let answer = session.ask(&Request::named("exists")).expect("an answer");
+        assert_eq!(answer.err(), Some(0));
+        (ensemble, session)
+    });
+    let [(zookeeper, _theirs), (meerkat, _ours)] = &ensembles;
+    let found = differing(zookeeper, meerkat, Role::ReadOnly, &WORDS);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let absent = ["zk_peer_state", "zk_quorum_size", "zk_learners"];
+    let names = names(&meerkat.word(3, "mntr").expect("an answer"));
+    for name in absent {
+        assert!(!names.contains_key(name), "{name} of a read-only server");
+    }
+}
+
+/// `mntr` by name.
+fn names(answer: &str) -> BTreeMap<String, String> {
+    answer
+        .lines()
+        .map(|line| {
+            let (name, value) = line.split_once('\t').expect("a name and a value");
+            assert!(!value.is_empty(), "{name} has no value");
+            (name.to_owned(), value.to_owned())
+        })
+        .collect()
+}
+
+/// What differs between runs has the same sign and form at least.
+fn form(value: &str) -> &'static str {
+    match value.parse::<i64>() {
+        Ok(number) if number < 0 => "negative",
+        Ok(_) => "a number",
+        Err(_) => "something else",
+    }
+}
+
+/// Figures of the ensemble whose values must be the same, and those that only must be there.
+const PEER_FIGURES: [&str; 10] = [
+    "zk_server_state",
+    "zk_peer_state",
+    "zk_observer_master_id",
+    "zk_quorum_size",
+    "zk_learners",
+    "zk_synced_followers",
+    "zk_synced_observers",
+    "zk_synced_non_voting_followers",
+    "zk_pending_syncs",
+    "zk_global_sessions",
+];
+const PEER_MEASURES: [&str; 9] = [
+    "zk_leader_uptime",
+    "zk_last_proposal_size",
+    "zk_min_proposal_size",
+    "zk_max_proposal_size",
+    "zk_cnt_election_time",
+    "zk_min_election_time",
+    "zk_max_election_time",
+    "zk_sum_election_time",
+    "zk_local_sessions",
+];
+
+#[test]
+fn figures_of_an_ensemble_are_the_same() {
+    let (zookeeper, _theirs) = ensemble_served(Kind::ZooKeeper, &[]);
+    let (meerkat, _ours) = ensemble_served(Kind::Meerkat, &[]);
+    for role in [Role::Leader, Role::Follower, Role::Observer] {
+        let [theirs, ours] = [&zookeeper, &meerkat].map(|ensemble| {
+            let answer = ensemble.word(with_role(ensemble, role), "mntr");
+            let mut figures = names(&answer.expect("an answer"));
+            if let Some(master) = figures.get_mut("zk_observer_master_id") {
+                let leader = ensemble.leader().expect("a leader");
+                assert_eq!(*master, leader.to_string(), "{}", ensemble.kind());
+                "the leader".clone_into(master);
+            }
+            figures
+        });
+        for name in PEER_FIGURES {
+            assert_eq!(theirs.get(name), ours.get(name), "{name} of a {role}");
+        }
+        for name in PEER_MEASURES {
+            let [theirs, ours] = [&theirs, &ours].map(|f| f.get(name).map(|v| form(v)));
+            assert_eq!(theirs, ours, "{name} of a {role}");
+        }
+    }
+}
+
+/// `bin/zkServer.sh status` finds the client port wherever it stands, and says what the server is.
+#[test]
+fn the_script_tells_each_servers_role() {
+    let (meerkat, _sessions) = ensemble_served(Kind::Meerkat, &[]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bin/zkServer.sh");
+    let status = |config: &Path| {
+        let output = Command::new(&script)
+            .arg("status")
+            .arg(config)
+            .output()
+            .expect("the script runs");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    for id in meerkat.ids() {
+        let role = meerkat.role(id).expect("it serves");
+        let addr = meerkat.addr(id);
+        let said = format!(
+            "Client port found: {}. Client address: {}. Client SSL: false.\nMode: {role}\n",
+            addr.port(),
+            addr.ip()
+        );
+        let home = meerkat.data_dir(id).expect("a server");
+        let home = home.parent().expect("a directory");
+        let config = home.join("zoo.cfg");
+        assert_eq!(status(&config), said, "in the server's line");
+        // The same with the members in a file of their own.
+        let text = fs::read_to_string(&config).expect("zoo.cfg");
+        let (members, others): (Vec<_>, Vec<_>) =
+            text.lines().partition(|line| line.starts_with("server."));
+        let dynamic = home.join("zoo.cfg.dynamic");
+        fs::write(&dynamic, members.join("\n")).expect("written");
+        let config = home.join("static.cfg");
+        let text = format!(
+            "{}\ndynamicConfigFile={}\n",
+            others.join("\n"),
+            dynamic.display()
+        );
+        fs::write(&config, text).expect("written");
+        let expected = format!(
+            "Client port not found in static config file. Looking in dynamic config file.\n{said}"
+        );
+        assert_eq!(status(&config), expected, "in the dynamic file");
+    }
+}
+
 #[test]
 fn monitored_figures_have_the_same_names() {
-    let names = |kind| {
+    let of = |kind| {
         let (server, _session) = served(kind);
         let answer = server.word("mntr").expect("mntr is answered");
-        answer
-            .lines()
-            .map(|line| {
-                let (name, value) = line.split_once('\t').expect("a name and a value");
-                assert!(!value.is_empty(), "{kind}: {name} has no value");
-                name.to_owned()
-            })
-            .collect::<BTreeSet<_>>()
+        names(&answer).into_keys().collect::<BTreeSet<_>>()
     };
-    let (theirs, ours) = (names(Kind::ZooKeeper), names(Kind::Meerkat));
+    let (theirs, ours) = (of(Kind::ZooKeeper), of(Kind::Meerkat));
     for name in MONITORED {
         assert!(theirs.contains(name), "zookeeper has no {name}");
         assert!(ours.contains(name), "meerkat has no {name}");

@@ -11,6 +11,8 @@ use meerkat_compat_tests::server::{Kind, Settings};
 use meerkat_compat_tests::wire::{Connect, Request};
 
 const EPHEMERAL: i32 = 1;
+const NO_NODE: i32 = -101;
+const NODE_EXISTS: i32 = -110;
 /// How long something that must happen may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -60,9 +62,14 @@ fn figure(ensemble: &Ensemble, id: usize, name: &str) -> Result<u64> {
     Ok(value.with_context(|| format!("no {name}"))?.parse()?)
 }
 
-fn sessions(ensemble: &Ensemble, id: usize) -> Result<String> {
+/// How many sessions a server knows: local ones, and the ensemble's.
+fn sessions_of(ensemble: &Ensemble, id: usize) -> Result<(u64, u64)> {
     let local = figure(ensemble, id, "zk_local_sessions")?;
-    let global = figure(ensemble, id, "zk_global_sessions")?;
+    Ok((local, figure(ensemble, id, "zk_global_sessions")?))
+}
+
+fn sessions(ensemble: &Ensemble, id: usize) -> Result<String> {
+    let (local, global) = sessions_of(ensemble, id)?;
     Ok(format!("{local} local, {global} global"))
 }
 
@@ -248,6 +255,58 @@ fn a_followers_session_becomes_the_ensembles() {
 #[test]
 fn a_leaders_session_becomes_the_ensembles() {
     compare(|kind| upgraded(kind, Role::Leader));
+}
+
+/// The leader dies under a session that is about to become the ensemble's: its client has its
+/// ephemeral, or a closed connection and a session that it can go on with.
+#[test]
+fn an_upgrade_survives_its_leader() {
+    let keys = [
+        "localSessionsEnabled=true",
+        "localSessionsUpgradingEnabled=true",
+    ];
+    let run = || -> Result<()> {
+        let mut ensemble = Ensemble::start(Kind::Meerkat, 3, 0, &settings(&keys)?)?;
+        for round in 0..5 {
+            let leader = ensemble.wait_for_leader()?;
+            let here = leader % 3 + 1;
+            let mut sessions: Vec<Session> = (0..10)
+                .map(|_| new_session(&ensemble, here))
+                .collect::<Result<_>>()?;
+            // In flight when the leader goes, or waiting for the next one.
+            for (at, session) in sessions.iter_mut().enumerate() {
+                if at == 5 {
+                    ensemble.kill(leader)?;
+                }
+                session.send(&create("create", &format!("/e{round}-{at}"), EPHEMERAL));
+            }
+            for (at, session) in sessions.iter_mut().enumerate() {
+                let answer = session.hear()?;
+                let path = format!("/e{round}-{at}");
+                if answer != Answer::Closed {
+                    ensure!(answer.err() == Some(0), "round {round}, {at}: {answer}");
+                } else {
+                    let again = connect(&ensemble, here, Some(&session.ticket))?;
+                    *session = again.session().with_context(|| format!("{at}: again"))?;
+                    let answer = session.ask(&create("create", &path, EPHEMERAL))?;
+                    let fine = [Some(0), Some(NODE_EXISTS)].contains(&answer.err());
+                    ensure!(fine, "round {round}, {at}, again: {answer}");
+                }
+                let owner = owner(session, &path)?;
+                ensure!(owner == Some(session.ticket.id), "{path} of {owner:?}");
+                let answer = session.ask(&Request::named("closeSession"))?;
+                ensure!(answer.err() == Some(0), "closing {at}: {answer}");
+                let mut witness = new_session(&ensemble, here)?;
+                let answer = witness.ask(&Request::named("exists").path(&path))?;
+                ensure!(answer.err() == Some(NO_NODE), "{path} outlives: {answer}");
+                witness.ask(&Request::named("closeSession"))?;
+            }
+            ensure!(sessions_of(&ensemble, here)? == (0, 0), "sessions are left");
+            ensemble.start_one(leader)?;
+        }
+        Ok(())
+    };
+    run().expect("upgrades survive");
 }
 
 /// Its server ends the session when nobody is heard of, and tells nobody.

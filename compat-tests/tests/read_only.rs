@@ -56,9 +56,12 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
 
 /// Three servers with a znode `/a` and a watch-worthy child; all but one are killed then. Returns the
 /// one that is left, the zxid it has seen and a session that all of them knew.
-fn bereft(kind: Kind, keys: &[&str]) -> Result<(Ensemble, usize, i64, Ticket)> {
-    let mut ensemble = Ensemble::start(kind, 3, 0, &settings(keys)?)?;
-    let left = ensemble.wait_for_leader()? % 3 + 1;
+fn bereft(kind: Kind, role: Role, keys: &[&str]) -> Result<(Ensemble, usize, i64, Ticket)> {
+    let observers = usize::from(role == Role::Observer);
+    let mut ensemble = Ensemble::start(kind, 3, observers, &settings(keys)?)?;
+    ensemble.wait_for_leader()?;
+    let left = ensemble.ids().find(|id| ensemble.role(*id) == Some(role));
+    let left = left.with_context(|| format!("no {role}"))?;
     let mut session =
         attempt::connect(ensemble.addr(left), &Connect::default(), None)?.session()?;
     for path in ["/a", "/a/b"] {
@@ -68,7 +71,11 @@ fn bereft(kind: Kind, keys: &[&str]) -> Result<(Ensemble, usize, i64, Ticket)> {
     let Answer::Reply { zxid, .. } = session.ask(&Request::named("exists").path("/a"))? else {
         bail!("no reply");
     };
-    for id in ensemble.ids().filter(|id| *id != left) {
+    // The leader last: the others shall not begin another epoch meanwhile.
+    let leader = ensemble.wait_for_leader()?;
+    let mut others: Vec<_> = ensemble.ids().filter(|id| *id != left).collect();
+    others.sort_by_key(|id| *id == leader);
+    for id in others {
         ensemble.kill(id)?;
     }
     Ok((ensemble, left, zxid, session.ticket))
@@ -124,9 +131,9 @@ fn cut(mut request: Request) -> Request {
 }
 
 /// The reader's whole visit: who is let in, what is answered, and how it ends.
-fn read_only(kind: Kind) -> Result<Vec<String>> {
+fn read_only(kind: Kind, role: Role) -> Result<Vec<String>> {
     let keys = ["-Dreadonlymode.enabled=true", "localSessionsEnabled=true"];
-    let (mut ensemble, left, zxid, _) = bereft(kind, &keys)?;
+    let (mut ensemble, left, zxid, _) = bereft(kind, role, &keys)?;
     wait_for_read_only(&ensemble, left)?;
     let addr = ensemble.addr(left);
     let mut story = Story::default();
@@ -198,13 +205,18 @@ fn read_only(kind: Kind) -> Result<Vec<String>> {
 
     // A quorum again: whoever reads is sent away, and may write next time.
     let mut session = attempt::connect(addr, &reader(), None)?.session()?;
-    ensemble.start_one(left % 3 + 1)?;
-    story.tell("with a quorum", session.hear()?);
+    for id in ensemble.ids().filter(|id| *id != left) {
+        ensemble.launch(id)?;
+    }
+    // It keeps its session alive, so that nothing but the quorum ends the connection.
+    wait_for("the reader is sent away", || {
+        Ok(session.ask(&Request::named("ping"))? == Answer::Closed)
+    })?;
     ensemble.wait_serving(left)?;
     wait_for("a role", || {
         Ok(matches!(
             ensemble.role(left),
-            Some(Role::Leader | Role::Follower)
+            Some(Role::Leader | Role::Follower | Role::Observer)
         ))
     })?;
     let came = attempt::connect(addr, &reader(), None)?;
@@ -215,13 +227,24 @@ fn read_only(kind: Kind) -> Result<Vec<String>> {
 }
 
 #[test]
-fn readers_are_served_without_a_quorum() {
-    compare(read_only);
+fn a_follower_serves_readers_without_a_quorum() {
+    compare(|kind| read_only(kind, Role::Follower));
+}
+
+#[test]
+fn a_leader_serves_readers_without_a_quorum() {
+    compare(|kind| read_only(kind, Role::Leader));
+}
+
+#[test]
+fn an_observer_serves_readers_without_a_quorum() {
+    compare(|kind| read_only(kind, Role::Observer));
 }
 
 /// Sessions of the ensemble have no place at a server that is cut off from it.
 fn without_local_sessions(kind: Kind) -> Result<Vec<String>> {
-    let (ensemble, left, _, ticket) = bereft(kind, &["-Dreadonlymode.enabled=true"])?;
+    let (ensemble, left, _, ticket) =
+        bereft(kind, Role::Follower, &["-Dreadonlymode.enabled=true"])?;
     wait_for_read_only(&ensemble, left)?;
     let addr = ensemble.addr(left);
     let mut story = Story::default();
@@ -256,7 +279,7 @@ fn words(ensemble: &Ensemble, id: usize) -> Result<Vec<String>> {
 
 /// Without read-only mode nobody is served, and words say so.
 fn not_serving(kind: Kind) -> Result<Vec<String>> {
-    let (ensemble, left, ..) = bereft(kind, &[])?;
+    let (ensemble, left, ..) = bereft(kind, Role::Follower, &[])?;
     wait_for("no quorum", || {
         Ok(ensemble.word(left, "srvr")?.contains("not currently"))
     })?;

@@ -416,15 +416,14 @@ fn dump(sources: Sources<'_>, mode: &str) -> String {
     });
     text.push_str("Connections dump:\n");
     let mut by_expiry: BTreeMap<i64, Vec<Arc<Conn>>> = BTreeMap::new();
-    let tick_ms = core.settings.tick_ms;
+    // Upstream's buckets for connections are as wide as its patience with those that have no
+    // session, which stand in the next one.
+    let width_ms = i64::from(sources.config.sessionless_cnxn_timeout_ms.max(1));
     for conn in core.connections() {
-        let patience_ms = i64::from(sources.config.sessionless_cnxn_timeout_ms);
         let ends_ms = conn
             .lease()
-            .map_or(conn.established_ms + patience_ms, |lease| {
-                lease.expires_ms() + to_wall
-            });
-        let bucket = (ends_ms.div_euclid(tick_ms) + 1) * tick_ms;
+            .map_or(conn.established_ms, |lease| lease.expires_ms() + to_wall);
+        let bucket = (ends_ms.div_euclid(width_ms) + 1) * width_ms;
         by_expiry.entry(bucket).or_default().push(conn);
     }
     let connections: usize = by_expiry.values().map(Vec::len).sum();

@@ -94,6 +94,16 @@ impl fmt::Display for ServerSpec {
     }
 }
 
+impl ServerSpec {
+    /// Parses `server.N=...`; `None` for anything else.
+    #[must_use]
+    pub fn parse_line(line: &str) -> Option<Self> {
+        let (key, text) = line.split_once('=')?;
+        let id = key.trim().strip_prefix("server.")?.parse().ok()?;
+        server(id, text.trim(), true).ok()
+    }
+}
+
 /// Whether a key of the file speaks of membership. Upstream asks for no dot after `group` and
 /// `weight`.
 pub(super) fn is_member_key(key: &str) -> bool {

@@ -390,7 +390,11 @@ async fn stand(raft: &Raft<TypeConfig, StateMachine>, me: u64) {
     }
 }
 
-pub(super) async fn hand_over(peers: &Peers, raft: &Raft<TypeConfig, StateMachine>) {
+pub(super) async fn hand_over(
+    peers: &Peers,
+    raft: &Raft<TypeConfig, StateMachine>,
+    may_lead: impl Fn(u64) -> bool,
+) {
     let me = peers.identity.me;
     let best = {
         let metrics = raft.metrics();
@@ -403,7 +407,7 @@ pub(super) async fn hand_over(peers: &Peers, raft: &Raft<TypeConfig, StateMachin
             .replication
             .iter()
             .flatten()
-            .filter(|(id, at)| **id != me && voters.contains(id) && at.is_some())
+            .filter(|(id, at)| **id != me && voters.contains(id) && may_lead(**id) && at.is_some())
             .max_by_key(|(_, at)| **at)
             .map(|(id, _)| *id)
     };

@@ -39,6 +39,7 @@ pub fn connection(has_secret: bool, frames: &[(u8, &[u8])], tail: &[u8]) {
         cluster: Arc::default(),
         members: RwLock::new(members.map(|member| (member.id, member)).collect()),
         net: Arc::new(NoNet),
+        complaints: super::peer::Complaints::default(),
     };
     let mut bytes = BytesMut::new();
     for (kind, body) in frames {

@@ -77,7 +77,10 @@ async fn serve(peers: &Arc<Peers>, stream: Stream, address: &str) {
             return;
         }
         Err(error) => {
-            tracing::warn!(address, %error, "a connection to the peer port was refused");
+            let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+            if peers.identity.complaints.is_due(format!("{host} {error}")) {
+                tracing::warn!(address, %error, "a connection to the peer port was refused");
+            }
             return;
         }
     };

@@ -20,6 +20,7 @@ pub mod fuzzing;
 mod inbound;
 mod link;
 mod log_store;
+mod membership;
 mod network;
 mod peer;
 mod peers;
@@ -55,6 +56,7 @@ use state_machine::StateMachine;
 use types::{Payload, TypeConfig};
 
 pub use link::{Link, LinkHandler, LinkReader, LinkWriter};
+pub use membership::ChangeError;
 pub use peer::{Dialing, Member, Net, Stream, Tcp};
 
 /// One entry of the log that the quorum has.
@@ -290,6 +292,7 @@ impl Ensemble {
                 cluster,
                 members: RwLock::default(),
                 net: peering.net,
+                complaints: peer::Complaints::default(),
             },
             raft: std::sync::OnceLock::new(),
             snapshots: dir,
@@ -430,10 +433,27 @@ impl Ensemble {
         }
     }
 
+    /// Makes these the voters and observers of the ensemble, as the leader; who else is a member stays
+    /// until [`Self::remove_others`]. May be called again for a change that another leader has begun.
+    ///
+    /// # Errors
+    /// Why the members are as they were.
+    pub async fn change_members(&self, members: &[Member]) -> Result<(), ChangeError> {
+        membership::change(&self.peers, &self.raft, members).await
+    }
+
+    /// Removes everybody who is not among these.
+    ///
+    /// # Errors
+    /// This server does not lead any more, or Raft refuses.
+    pub async fn remove_others(&self, members: &[Member]) -> Result<(), ChangeError> {
+        membership::remove_others(&self.raft, members).await
+    }
+
     /// Hands leadership to the voter that has most of the log, if this server leads, and returns
     /// when another leads or nobody wants to. Nothing may be proposed any more.
     pub async fn hand_over(&self) {
-        elect::hand_over(&self.peers, &self.raft).await;
+        elect::hand_over(&self.peers, &self.raft, |_| true).await;
     }
 
     /// Writes a snapshot now and returns its file when it is durable.
@@ -466,6 +486,16 @@ impl Ensemble {
             .map_err(stopping)?;
         let file = self.state_machine.shared.snapshot_file();
         file.map(|file| file.path).ok_or(ProposeError::ShuttingDown)
+    }
+
+    /// Like [`Self::hand_over`], to one of these.
+    pub async fn hand_over_to(&self, members: &[Member]) {
+        let may_lead = |id| {
+            members
+                .iter()
+                .any(|member| member.is_voter && member.id == id)
+        };
+        elect::hand_over(&self.peers, &self.raft, may_lead).await;
     }
 
     #[must_use]

@@ -16,7 +16,7 @@ mod ephemerals;
 mod exists;
 mod multi;
 mod multi_read;
-mod reconfig;
+pub mod reconfig;
 pub mod session;
 mod sync;
 mod watches;
@@ -184,6 +184,9 @@ pub enum Reply {
     PathStat(Arc<str>, Stat),
     Stat(Stat),
     Multi(Vec<MultiResult<'static>>),
+    DataStat(Box<[u8]>, Stat),
+    /// Not answered yet: the leader has to make these the members first.
+    Reconfigure(String),
     /// The session that was created: its time-out in ms and its password.
     Session {
         id: SessionId,
@@ -196,7 +199,11 @@ impl Reply {
     /// Writes the body; a session's is the connect response, which the handshake writes.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
-            Self::Empty | Self::Session { .. } => {}
+            Self::Empty | Self::Reconfigure(_) | Self::Session { .. } => {}
+            Self::DataStat(data, stat) => {
+                Some(&**data).encode(out);
+                stat.encode(out);
+            }
             Self::Path(path) => put_str(path, out),
             Self::PathStat(path, stat) => {
                 put_str(path, out);
@@ -220,6 +227,8 @@ pub struct Apply<'a> {
     pub session: SessionId,
     /// The session is known to its server alone.
     pub session_is_local: bool,
+    /// Whether a change of the members is under way.
+    pub is_reconfiguring: bool,
     pub identities: &'a [Identity],
     pub zxid: Zxid,
     /// The leader's clock when it stamped the entry.
@@ -269,6 +278,7 @@ impl Apply<'_> {
         match op {
             OpCode::CREATE_SESSION => return session::create(self, body),
             OpCode::CLOSE_SESSION => return Ok(session::close(self)),
+            reconfig::BEGIN_CONFIG => return reconfig::begin(self, body),
             OpCode::DELETE_CONTAINER => {
                 return delete::delete_container(self, &reader.read().map_err(malformed)?);
             }
@@ -292,9 +302,18 @@ impl Apply<'_> {
                 let request: MultiRequest<'_> = reader.read().map_err(malformed)?;
                 multi::multi(self, &request)
             }
-            OpCode::RECONFIG => reconfig::reconfig(self),
+            OpCode::RECONFIG => reconfig::reconfig(self, &reader.read().map_err(malformed)?),
             _ => Err(ErrorCode::UNIMPLEMENTED),
         }
+    }
+
+    /// Ends the change of members that is under way.
+    ///
+    /// # Errors
+    /// What the leader says has kept it from being done.
+    pub fn end_reconfig(&mut self, members: &str, body: &[u8]) -> Result<Reply, ErrorCode> {
+        reconfig::outcome(body)?;
+        reconfig::write(self, members)
     }
 
     /// # Errors

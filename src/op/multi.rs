@@ -143,7 +143,11 @@ fn run(tx: &mut Apply<'_>, op: &MultiOp<'_>) -> Result<MultiResult<'static>, Err
             stat,
         },
         Reply::Stat(stat) => MultiResult::SetData { stat },
-        Reply::Empty | Reply::Multi(_) | Reply::Session { .. } => {
+        Reply::Empty
+        | Reply::Multi(_)
+        | Reply::DataStat(..)
+        | Reply::Reconfigure(_)
+        | Reply::Session { .. } => {
             return Err(ErrorCode::MARSHALLING_ERROR);
         }
     })

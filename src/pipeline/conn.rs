@@ -230,6 +230,10 @@ impl Conn {
         self.inner.lock().in_flight.len()
     }
 
+    pub(super) fn is_reconfiguring(&self) -> bool {
+        self.inner.lock().is_reconfiguring()
+    }
+
     /// Writes without a reply.
     pub(super) fn writes_in_flight(&self) -> usize {
         let inner = self.inner.lock();
@@ -253,6 +257,19 @@ impl Conn {
 }
 
 impl Inner {
+    /// Whether a change of the members waits for its end. It is answered long after it was applied:
+    /// nothing may be handed over behind it, for that would be answered first.
+    pub(super) fn is_reconfiguring(&self) -> bool {
+        let last = self.in_flight.back();
+        matches!(
+            last,
+            Some(Slot::Write {
+                op: OpCode::RECONFIG,
+                ..
+            })
+        )
+    }
+
     /// Sends the client away: its session is gone or not its own.
     pub(super) fn refuse(&mut self, handshake: Handshake) {
         self.close = Some(Close::AfterFlush);

@@ -11,6 +11,7 @@ use super::conn::{Conn, Inner, Slot, put_event, put_header};
 use super::prep::{Caller, WatchAccess};
 use super::{Close, Connections, Core, wall_clock_ms};
 use crate::ensemble::Committed;
+use crate::op::reconfig::END_RECONFIG;
 use crate::op::{Change, ChangeKind, Flags, Reply};
 use crate::state::{Applied, LogPosition, Request, State, entry};
 use crate::tree::{AclEntry, path};
@@ -186,15 +187,17 @@ impl Finish<'_> {
             }
             _ => {}
         }
-        if request.origin.server == self.core.settings.server {
-            let conn = self
-                .connections
-                .by_id
-                .get(&request.origin.conn)
-                .map(Arc::clone);
-            if let Some(conn) = conn {
-                self.answer(state, &conn, request, &applied);
-            }
+        if matches!(request.op, OpCode::RECONFIG | END_RECONFIG) {
+            self.core.reconfig_wake.notify_one();
+        }
+        if matches!(applied.result, Ok(Reply::Reconfigure(_))) {
+            return;
+        }
+        let origin = applied.answers.unwrap_or(request.origin);
+        if origin.server == self.core.settings.server
+            && let Some(conn) = self.connections.by_id.get(&origin.conn).map(Arc::clone)
+        {
+            self.answer(state, &conn, origin.xid, &applied);
         }
     }
 
@@ -209,16 +212,9 @@ impl Finish<'_> {
     }
 
     /// Answers a write, and the reads that waited behind it.
-    fn answer(
-        &mut self,
-        state: &State,
-        conn: &Arc<Conn>,
-        request: &Request<'_>,
-        applied: &Applied,
-    ) {
+    fn answer(&mut self, state: &State, conn: &Arc<Conn>, expected: i32, applied: &Applied) {
         let mut inner = conn.lock();
         let front = inner.in_flight.pop_front();
-        let expected = request.origin.xid;
         let Some(Slot::Write { xid, op, since }) =
             front.filter(|slot| matches!(slot, Slot::Write { xid, .. } if *xid == expected))
         else {
@@ -259,7 +255,7 @@ impl Finish<'_> {
         self.core.counters.write_latency.record(latency_us, 1);
         self.core.counters.write_histogram.record(latency_us, 1);
         self.count_answer(&mut inner, xid, op, applied.zxid, latency_us);
-        if request.op == OpCode::CLOSE_SESSION {
+        if op == OpCode::CLOSE_SESSION {
             inner.close = Some(Close::AfterFlush);
             inner.in_flight.clear();
         } else {

@@ -101,22 +101,32 @@ async fn run(core: &Arc<Core>, link: Link, sent: &mut Sent) -> Ended {
     if let Err(error) = resume(&mut reader, &mut writer, sent).await {
         return Ended::Broken(error);
     }
-    let mut tickets = Tickets::default();
-    let ended = exchange(core, &mut reader, &mut writer, sent, &mut tickets).await;
-    // Asked again over the next link.
-    for (_, ask) in tickets.open {
-        core.asks.push(ask);
-    }
-    match ended {
+    let mut tickets = Tickets {
+        core,
+        next: 0,
+        open: HashMap::new(),
+    };
+    match exchange(core, &mut reader, &mut writer, sent, &mut tickets).await {
         Ok(ended) => ended,
         Err(error) => Ended::Broken(error),
     }
 }
 
-#[derive(Default)]
-struct Tickets {
+/// Questions on their way.
+struct Tickets<'a> {
+    core: &'a Core,
     next: u64,
     open: HashMap<u64, Ask>,
+}
+
+/// However the link ends, by breaking or because somebody else leads: what has no answer is asked
+/// again. Whoever waits for one would take silence for the end of the process.
+impl Drop for Tickets<'_> {
+    fn drop(&mut self) {
+        for (_, ask) in self.open.drain() {
+            self.core.asks.push(ask);
+        }
+    }
 }
 
 fn put(writer: &mut LinkWriter, message: &Message) {
@@ -176,7 +186,7 @@ async fn exchange(
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
     sent: &mut Sent,
-    tickets: &mut Tickets,
+    tickets: &mut Tickets<'_>,
 ) -> io::Result<Ended> {
     let mut report = interval(core.settings.heard_interval());
     report.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -266,7 +276,8 @@ async fn exchange(
 }
 
 impl Core {
-    /// Sessions of this server's connections that were heard since then, with their age in ms.
+    /// Sessions of this server's connections that were heard since then, with their age in ms; the
+    /// leader knows nothing of local ones.
     fn heard_since(&self, since_ms: i64, now_ms: i64) -> Vec<(SessionId, u32)> {
         self.connections()
             .iter()
@@ -274,7 +285,9 @@ impl Core {
                 let lease = conn.lease()?;
                 let heard_ms = lease.heard_ms();
                 let age_ms = u32::try_from(now_ms - heard_ms).unwrap_or(0);
-                (heard_ms >= since_ms).then(|| (conn.session(), age_ms))
+                let session = conn.session();
+                let is_news = heard_ms >= since_ms && !self.locals.lock().is_local(session);
+                is_news.then_some((session, age_ms))
             })
             .collect()
     }
@@ -285,7 +298,13 @@ impl Core {
     /// gap.
     pub(super) fn give_up_lost_writes(&self) {
         // Nothing is applied and no frame is handled meanwhile.
-        let _state = self.state.write();
+        let state = self.state.write();
+        // Applied, and answered when it has ended.
+        let reconfiguring = state.reconfiguration().map(|r| r.origin);
+        let waits = |id: ConnId| {
+            reconfiguring
+                .is_some_and(|origin| origin.server == self.settings.server && origin.conn == id)
+        };
         let connections = self.connections.lock();
         let mut lost = 0;
         self.proposals.rework(|waiting| {
@@ -306,7 +325,8 @@ impl Core {
                 .upgrades_lost(|session| upgrades.contains(&session));
             let mut given_up = std::collections::HashSet::new();
             for (id, conn) in &connections.by_id {
-                if conn.writes_in_flight() > unsent.get(id).copied().unwrap_or(0) {
+                let unsent = unsent.get(id).copied().unwrap_or(0);
+                if conn.writes_in_flight() > unsent + usize::from(waits(*id)) {
                     conn.close(Close::Now);
                     given_up.insert(*id);
                 }
@@ -317,7 +337,9 @@ impl Core {
                 .map(|batch| {
                     batch.retain(|request| {
                         let conn = request.origin.conn;
-                        let is_own = conn == Self::NO_CONN;
+                        // That a session has expired is the next leader's to decide: it may have
+                        // been heard elsewhere meanwhile.
+                        let is_own = conn == Self::NO_CONN && request.op != OpCode::CLOSE_SESSION;
                         let goes_on = connections.by_id.contains_key(&conn);
                         request.origin.server == self.settings.server
                             && (is_own || (goes_on && !given_up.contains(&conn)))

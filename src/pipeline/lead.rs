@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::asks::{Ask, Reattach};
 use super::messages::Message;
-use super::{Close, Core, follow, wall_clock_ms};
+use super::{Close, Core, follow, reconfig, wall_clock_ms};
 use crate::ensemble::{Ensemble, Leadership, Link, LinkHandler, LinkWriter, ProposeError};
 use crate::session::{PASSWORD_LEN, is_password};
 use crate::state::BatchHeader;
@@ -110,6 +110,7 @@ pub async fn drive_proposals(core: Arc<Core>, ensemble: Arc<Ensemble>) {
             () = doing => Ok(()),
         };
         core.leadership.send_replace(Leadership::Unknown);
+        core.resume_leading();
         if changed.is_err() {
             return;
         }
@@ -121,10 +122,11 @@ async fn lead(core: &Arc<Core>, ensemble: &Arc<Ensemble>, term: u64) {
     core.attach_next.store(term << 32 | 1, Ordering::Relaxed);
     // Nobody is known to have been heard: each session gets its whole time-out.
     core.track_all_sessions();
+    let reconfigurations = reconfig::carry_out(core, ensemble);
     core.leadership.send_replace(Leadership::Leading { term });
     let entries = write_entries(core, ensemble);
     let questions = answer_own(core, ensemble);
-    tokio::join!(entries, questions);
+    tokio::join!(reconfigurations, entries, questions);
 }
 
 async fn write_entries(core: &Arc<Core>, ensemble: &Arc<Ensemble>) {
@@ -144,7 +146,9 @@ async fn write_entries(core: &Arc<Core>, ensemble: &Arc<Ensemble>) {
                 let all = u32::try_from(ENTRIES_IN_FLIGHT_MAX).unwrap_or(u32::MAX);
                 let _ = timeout(DRAIN_PATIENCE, room.acquire_many(all)).await;
                 core.drained.send_replace(true);
-                return;
+                // For the next leader, unless nobody takes over.
+                until(&mut stopping, |stopping| !*stopping).await;
+                return Box::pin(write_entries(core, ensemble)).await;
             }
             tokio::select! {
                 () = core.proposals.wait() => {}
@@ -209,8 +213,9 @@ impl Core {
         matches!(*self.leadership.borrow(), Leadership::Leading { .. })
     }
 
-    /// Stops taking requests, writes those that were taken, and returns when that is done. Other
-    /// servers keep what they have not handed over for the next leader.
+    /// Stops taking requests, writes those that were taken, and returns when that is done. What
+    /// comes meanwhile, here or at other servers, waits for the next leader; or for
+    /// [`Self::resume_leading`].
     pub async fn stop_leading(&self) {
         let mut drained = self.drained.subscribe();
         self.proposals.close();
@@ -218,6 +223,13 @@ impl Core {
         if self.is_leading() {
             let _ = timeout(DRAIN_PATIENCE, drained.wait_for(|done| *done)).await;
         }
+    }
+
+    /// Takes requests again.
+    pub(super) fn resume_leading(&self) {
+        self.stopping.send_replace(false);
+        self.drained.send_replace(false);
+        self.proposals.reopen();
     }
 
     /// Moves a session to another connection, as the leader. `None` when there is no such session,

@@ -38,6 +38,7 @@ mod lead;
 mod messages;
 mod prep;
 mod proposals;
+mod reconfig;
 mod replica;
 
 use std::collections::{HashMap, VecDeque};
@@ -49,7 +50,7 @@ use bytes::BytesMut;
 use jute::proto::CreateSessionTxn;
 use jute::{Encode as _, OpCode, put_str};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::ensemble::{Ensemble, Leadership};
 use crate::op::Flags;
@@ -84,6 +85,8 @@ pub struct Settings {
     pub outstanding_max: u64,
     /// Bytes that may wait in one connection's outbox before it is closed as too slow.
     pub outbox_bytes_max: usize,
+    /// The member lines of the configuration, for the first leader of an ensemble.
+    pub first_members: String,
     /// Whether every read is a barrier, so that it never shows less than what was acknowledged.
     pub linearizable_reads: bool,
     pub local_sessions: LocalSessionsMode,
@@ -278,6 +281,8 @@ pub struct Core {
     checkpoints: Mutex<VecDeque<(u64, u64)>>,
     /// How far the log is applied.
     applied: watch::Sender<LogPosition>,
+    /// Rung when a change of members begins or ends.
+    reconfig_wake: Notify,
     /// No more requests are taken, and those that were are in the log.
     stopping: watch::Sender<bool>,
     drained: watch::Sender<bool>,
@@ -323,6 +328,7 @@ impl Core {
             ensemble: OnceLock::new(),
             checkpoints: Mutex::default(),
             applied: watch::Sender::new(state.position()),
+            reconfig_wake: Notify::new(),
             stopping: watch::Sender::new(false),
             drained: watch::Sender::new(false),
             service: watch::Sender::new(Service::Nobody),
@@ -562,6 +568,7 @@ impl Core {
     pub fn has_room(&self, conn: &Conn) -> bool {
         let in_flight = conn.in_flight();
         in_flight < IN_FLIGHT_MAX
+            && !conn.is_reconfiguring()
             && (in_flight == 0
                 || self.counters.outstanding.load(Ordering::Relaxed)
                     < self.settings.outstanding_max)

@@ -356,6 +356,8 @@ struct Turn<'a> {
     /// This connection gets nothing but reads.
     read_only: bool,
     in_flight: usize,
+    /// Nothing is taken behind a change of the members.
+    reconfiguring: bool,
     /// The session has expired or is being closed: requests get no answer any more.
     deaf: bool,
     close: Option<Close>,
@@ -375,6 +377,7 @@ impl<'a> Turn<'a> {
             attach: inner.attach,
             read_only: inner.handshake.is_some_and(|handshake| handshake.read_only),
             in_flight: inner.in_flight.len(),
+            reconfiguring: inner.is_reconfiguring(),
             deaf: inner.lease.as_ref().is_some_and(|lease| lease.is_closing()),
             close,
             core,
@@ -389,6 +392,7 @@ impl<'a> Turn<'a> {
 
     fn is_full(&self) -> bool {
         self.close.is_some()
+            || self.reconfiguring
             || self.in_flight >= IN_FLIGHT_MAX
             || self.out.len() >= REPLY_BYTES_PER_TURN
             || (self.in_flight > 0
@@ -429,6 +433,7 @@ impl<'a> Turn<'a> {
             }
             Road::Write => {
                 let attach = self.attach_for(op, &body);
+                self.reconfiguring = op == OpCode::RECONFIG;
                 self.enqueue(Slot::Write { xid, op, since });
                 let origin = Origin {
                     server: self.core.settings.server,

@@ -23,8 +23,9 @@ pub(super) const WAITING_MAX: usize = 64;
 struct Waiting {
     /// Never empty batches; the last one is being filled.
     batches: VecDeque<Batch>,
-    /// Nothing more is taken.
-    closed: bool,
+    /// While the leader stops: how many of the batches it still takes. What comes behind them is
+    /// for the next leader, and nothing is accepted from other servers.
+    left: Option<usize>,
 }
 
 #[derive(Default)]
@@ -43,45 +44,60 @@ impl Proposals {
         identities: &[Identity],
         body: &[u8],
     ) {
-        self.fill(1, body.len(), |batch| {
+        let mut waiting = self.waiting.lock();
+        Self::fill(&mut waiting, 1, body.len(), |batch| {
             batch.push(op, session, origin, identities, body);
         });
+        drop(waiting);
+        self.wake.notify_one();
     }
 
-    /// Queues requests of another server; false when nothing more is taken.
+    /// Queues requests of another server; false while the leader stops.
     pub(super) fn push_encoded(&self, count: usize, requests: &[u8]) -> bool {
-        self.fill(count, requests.len(), |batch| {
-            batch.push_encoded(count, requests);
-        })
-    }
-
-    /// Takes nothing more. What is there already can still be popped.
-    pub(super) fn close(&self) {
-        self.waiting.lock().closed = true;
-    }
-
-    fn fill(&self, count: usize, bytes: usize, fill: impl FnOnce(&mut Batch)) -> bool {
-        let mut guard = self.waiting.lock();
-        if guard.closed {
+        let mut waiting = self.waiting.lock();
+        if waiting.left.is_some() {
             return false;
         }
+        Self::fill(&mut waiting, count, requests.len(), |batch| {
+            batch.push_encoded(count, requests);
+        });
+        drop(waiting);
+        self.wake.notify_one();
+        true
+    }
+
+    /// Draws a line behind what waits now: only that is popped until [`Self::reopen`].
+    pub(super) fn close(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.left = Some(waiting.batches.len());
+    }
+
+    pub(super) fn reopen(&self) {
+        self.waiting.lock().left = None;
+        self.wake.notify_one();
+    }
+
+    fn fill(guard: &mut Waiting, count: usize, bytes: usize, fill: impl FnOnce(&mut Batch)) {
+        let is_open = guard.batches.len() > guard.left.unwrap_or(0);
         let waiting = &mut guard.batches;
         let has_room = |batch: &Batch| {
             batch.len() + count <= BATCH_LEN_MAX && batch.byte_len() + bytes <= BATCH_BYTES_MAX
         };
-        if !waiting.back().is_some_and(has_room) {
+        if !is_open || !waiting.back().is_some_and(has_room) {
             waiting.push_back(Batch::new());
         }
         if let Some(batch) = waiting.back_mut() {
             fill(batch);
         }
-        drop(guard);
-        self.wake.notify_one();
-        true
     }
 
     pub(super) fn pop(&self) -> Option<Batch> {
-        let batch = self.waiting.lock().batches.pop_front();
+        let mut waiting = self.waiting.lock();
+        if let Some(left) = &mut waiting.left {
+            *left = left.checked_sub(1)?;
+        }
+        let batch = waiting.batches.pop_front();
+        drop(waiting);
         self.room.notify_waiters();
         batch
     }

@@ -199,6 +199,17 @@ impl Server {
     }
 }
 
+/// The member lines of the configuration as `/zookeeper/config` has them.
+fn first_members(config: &Config) -> String {
+    let members = members(config);
+    let mut lines: Vec<String> = members
+        .iter()
+        .map(|member| format!("server.{}={}", member.id, member.spec))
+        .collect();
+    lines.sort();
+    lines.join("\n")
+}
+
 /// The members that the configuration lists; none without an ensemble.
 fn members(config: &Config) -> Vec<Member> {
     if !config.is_distributed() {
@@ -333,6 +344,7 @@ fn settings(config: &Config, server: ServerId) -> Settings {
         tick_ms: i64::from(config.tick_time_ms),
         outstanding_max: u64::from(config.global_outstanding_limit),
         outbox_bytes_max: OUTBOX_BYTES_MAX,
+        first_members: first_members(config),
         linearizable_reads: config.ensemble.linearizable_reads,
         local_sessions,
     }

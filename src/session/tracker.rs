@@ -98,11 +98,13 @@ impl Tracker {
         }
     }
 
-    /// Starts or renews a session's lease with this time-out.
+    /// Starts or renews a session's lease with this time-out. Whoever says so knows that the session
+    /// lives: that this server wanted to expire it, when it led, was not decided.
     pub fn track(&mut self, id: SessionId, timeout_ms: i32, now_ms: i64) -> Arc<Lease> {
         if let Some(lease) = self.sessions.get(&id) {
             let lease = Arc::clone(lease);
             lease.renew(timeout_ms, now_ms);
+            lease.closing.store(false, Ordering::Release);
             // A shorter time-out can be due before the bucket that the session stands in.
             self.place(id, lease.expires_ms());
             return lease;
@@ -231,6 +233,17 @@ mod tests {
         assert_eq!(tracker.expired(4999), []);
         assert_eq!(tracker.expired(5000), [A]);
         assert!(lease.is_closing());
+    }
+
+    #[test]
+    fn an_expiry_that_was_not_decided_leaves_no_trace() {
+        let mut tracker = Tracker::new(1000);
+        let lease = tracker.track(A, 2000, 0);
+        assert_eq!(tracker.expired(3000), [A]);
+        tracker.track(A, 2000, 3500);
+        assert!(!lease.is_closing());
+        assert_eq!(tracker.expired(5000), []);
+        assert_eq!(tracker.expired(6000), [A]);
     }
 
     #[test]

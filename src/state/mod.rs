@@ -17,6 +17,7 @@ use std::sync::Arc;
 use jute::ErrorCode;
 
 use crate::auth::Schemes;
+use crate::op::reconfig::{BEGIN_CONFIG, END_RECONFIG};
 use crate::op::{Apply, Changes, Flags, Reply};
 use crate::session::SessionTable;
 use crate::tree::DataTree;
@@ -39,6 +40,17 @@ pub struct Applied {
     pub zxid: Zxid,
     pub result: Result<Reply, ErrorCode>,
     pub changes: Changes,
+    /// Whose request this answers, when it is not the request's own origin.
+    pub answers: Option<Origin>,
+}
+
+/// A change of the members that waits for the leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconfiguration {
+    /// Who waits for its end.
+    pub origin: Origin,
+    /// The member lines to come.
+    pub members: String,
 }
 
 pub struct State {
@@ -51,6 +63,7 @@ pub struct State {
     position: LogPosition,
     /// Flags of the last evaluated entry; reads obey them.
     flags: Flags,
+    reconfiguration: Option<Reconfiguration>,
 }
 
 impl State {
@@ -63,6 +76,7 @@ impl State {
             zxid: Zxid(0),
             position: LogPosition::default(),
             flags: Flags::default(),
+            reconfiguration: None,
         }
     }
 
@@ -74,6 +88,12 @@ impl State {
     #[must_use]
     pub fn position(&self) -> LogPosition {
         self.position
+    }
+
+    /// The change of members that is under way.
+    #[must_use]
+    pub fn reconfiguration(&self) -> Option<&Reconfiguration> {
+        self.reconfiguration.as_ref()
     }
 
     /// Equal on all servers that have applied the same entries.
@@ -139,12 +159,16 @@ impl State {
 
     /// Evaluates one request of the batch. Total: whatever the bytes, there is an outcome.
     pub fn evaluate(&mut self, header: &BatchHeader, request: &Request<'_>) -> Applied {
-        self.zxid = self.zxid.next();
+        // The first configuration has the very first zxid of the ensemble, as upstream.
+        if request.op != BEGIN_CONFIG {
+            self.zxid = self.zxid.next();
+        }
         if let Err(code) = self.check_attachment(request) {
             return Applied {
                 zxid: self.zxid,
                 result: Err(code),
                 changes: Changes::new(),
+                answers: None,
             };
         }
         let identities = request.identities();
@@ -155,17 +179,36 @@ impl State {
             flags: header.flags,
             session: request.session,
             session_is_local: request.origin.attach == Origin::LOCAL,
+            is_reconfiguring: self.reconfiguration.is_some(),
             identities: &identities,
             zxid: self.zxid,
             time_ms: header.time_ms,
             changes: Changes::new(),
         };
-        let result = tx.write(request.op, request.body);
+        let mut answers = None;
+        let result = if request.op == END_RECONFIG {
+            match self.reconfiguration.take() {
+                Some(ended) => {
+                    answers = Some(ended.origin);
+                    tx.end_reconfig(&ended.members, request.body)
+                }
+                None => Ok(Reply::Empty),
+            }
+        } else {
+            tx.write(request.op, request.body)
+        };
         let changes = tx.changes;
+        if let Ok(Reply::Reconfigure(members)) = &result {
+            self.reconfiguration = Some(Reconfiguration {
+                origin: request.origin,
+                members: members.clone(),
+            });
+        }
         Applied {
             zxid: self.zxid,
             result,
             changes,
+            answers,
         }
     }
 }

@@ -8,21 +8,23 @@
 //! | `H` | format version, flags, zxid, term, index, slots, znode count, digest |
 //! | `A` | distinct access control lists |
 //! | `S` | sessions |
+//! | `R` | a change of the members that is under way; mostly absent |
 //! | `N` | znodes, in any order; many blocks |
 //! | `E` | nothing: the end |
 
 use std::sync::Arc;
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use jute::{Encode as _, Reader};
 
-use super::{LogPosition, State};
+use super::entry::Origin;
+use super::{LogPosition, Reconfiguration, State};
 use crate::auth::Schemes;
 use crate::op::Flags;
 use crate::session::{PASSWORD_LEN, Session, SessionTable};
 use crate::tree::freeze::{FrozenTables, KeptImages, Loader};
 use crate::tree::{AclEntry, AclId};
-use crate::types::{SessionId, Zxid};
+use crate::types::{ConnId, ServerId, SessionId, Zxid};
 
 const FORMAT_VERSION: i32 = 2;
 const SESSIONS_PER_BLOCK: usize = 4096;
@@ -32,6 +34,7 @@ pub struct SnapshotCut {
     header: Vec<u8>,
     tables: FrozenTables,
     sessions: Vec<(SessionId, Session)>,
+    reconfiguration: Option<Reconfiguration>,
     stage: Stage,
 }
 
@@ -39,6 +42,7 @@ pub struct SnapshotCut {
 enum Stage {
     Header,
     Acls,
+    Reconfiguration,
     Sessions(usize),
     Nodes,
     End,
@@ -67,6 +71,7 @@ impl State {
                 .iter()
                 .map(|(id, session)| (id, *session))
                 .collect(),
+            reconfiguration: self.reconfiguration.clone(),
             stage: Stage::Header,
         }
     }
@@ -85,6 +90,14 @@ impl State {
             }
             Stage::Acls => {
                 put_acls(&cut.tables, out);
+                cut.stage = if cut.reconfiguration.is_some() {
+                    Stage::Reconfiguration
+                } else {
+                    Stage::Sessions(0)
+                };
+            }
+            Stage::Reconfiguration => {
+                put_reconfiguration(cut.reconfiguration.as_ref(), out);
                 cut.stage = Stage::Sessions(0);
             }
             Stage::Sessions(done) => {
@@ -128,6 +141,29 @@ fn put_acls(tables: &FrozenTables, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes);
 }
 
+fn put_reconfiguration(reconfiguration: Option<&Reconfiguration>, out: &mut Vec<u8>) {
+    let Some(Reconfiguration { origin, members }) = reconfiguration else {
+        return;
+    };
+    out.put_u8(b'R');
+    out.put_u64(origin.server.0);
+    out.put_u64(origin.conn.0);
+    out.put_i32(origin.xid);
+    out.put_u64(origin.attach);
+    out.put_slice(members.as_bytes());
+}
+
+fn decode_reconfiguration(mut body: &[u8]) -> Option<Reconfiguration> {
+    let origin = Origin {
+        server: ServerId(body.try_get_u64().ok()?),
+        conn: ConnId(body.try_get_u64().ok()?),
+        xid: body.try_get_i32().ok()?,
+        attach: body.try_get_u64().ok()?,
+    };
+    let members = str::from_utf8(body).ok()?.to_owned();
+    Some(Reconfiguration { origin, members })
+}
+
 fn put_sessions(sessions: &[(SessionId, Session)], out: &mut Vec<u8>) {
     out.put_u8(b'S');
     for (id, session) in sessions {
@@ -143,6 +179,7 @@ pub struct SnapshotBuilder {
     schemes: Arc<Schemes>,
     header: Option<Header>,
     sessions: SessionTable,
+    reconfiguration: Option<Reconfiguration>,
     loader: Option<Loader>,
     complete: bool,
 }
@@ -164,6 +201,7 @@ impl SnapshotBuilder {
             schemes,
             header: None,
             sessions: SessionTable::default(),
+            reconfiguration: None,
             loader: None,
             complete: false,
         }
@@ -189,6 +227,11 @@ impl SnapshotBuilder {
             }
             (b'S', _) => {
                 decode_sessions(body, &mut self.sessions).ok_or("a session is cut short")?;
+                Ok(())
+            }
+            (b'R', _) => {
+                let found = decode_reconfiguration(body);
+                self.reconfiguration = Some(found.ok_or("a change of members is cut short")?);
                 Ok(())
             }
             (b'N', Some(loader)) => loader.add(body),
@@ -226,6 +269,7 @@ impl SnapshotBuilder {
             zxid: header.zxid,
             position: header.position,
             flags: header.flags,
+            reconfiguration: self.reconfiguration,
         })
     }
 }

@@ -434,6 +434,17 @@ impl DataTree {
         }
     }
 
+    /// Replaces the ensemble's configuration, whose version is always -1.
+    pub fn set_config(&mut self, id: NodeId, data: &[u8], zxid: Zxid, time_ms: i64) {
+        let content = Content {
+            data: Some(data.into()),
+            mzxid: zxid.0,
+            mtime: time_ms,
+            version: -1,
+        };
+        self.replace_content(id, content);
+    }
+
     /// Replaces a znode's access control list, whose user count already includes it.
     pub fn set_acl(&mut self, id: NodeId, acl: AclId) {
         let before = self.slab.node(id);

@@ -29,10 +29,10 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use hmac::{Hmac, Mac as _};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use sha2::Sha256;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use frame::Stream;
 pub(crate) use frame::{FRAME_BYTES_MAX, FrameReader, FrameWriter, HELLO_BYTES_MAX};
@@ -146,6 +146,30 @@ pub struct Member {
     pub is_voter: bool,
 }
 
+/// What was said about others lately: a peer that is refused comes again ten times a second.
+#[derive(Default)]
+pub(crate) struct Complaints {
+    last: Mutex<BTreeMap<String, Instant>>,
+}
+
+/// How long a complaint is not repeated, and how many are remembered.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(30);
+const COMPLAINTS_MAX: usize = 64;
+
+impl Complaints {
+    /// Whether this is worth saying now.
+    pub(crate) fn is_due(&self, what: String) -> bool {
+        let now = Instant::now();
+        let mut last = self.last.lock();
+        last.retain(|_, at| now.duration_since(*at) < COMPLAINT_PAUSE);
+        let is_due = last.len() < COMPLAINTS_MAX && !last.contains_key(&what);
+        if is_due {
+            last.insert(what, now);
+        }
+        is_due
+    }
+}
+
 /// Who this server is, and whom it talks to.
 pub(crate) struct Identity {
     pub me: u64,
@@ -154,6 +178,7 @@ pub(crate) struct Identity {
     pub cluster: Arc<AtomicU64>,
     pub members: RwLock<BTreeMap<u64, Member>>,
     pub net: Arc<dyn Net>,
+    pub complaints: Complaints,
 }
 
 /// Why a handshake failed.
@@ -271,7 +296,9 @@ impl Identity {
             .await
             .unwrap_or(Err(HandshakeError::Timeout))
             .map_err(|error| {
-                if !matches!(error, HandshakeError::Io(_)) {
+                if !matches!(error, HandshakeError::Io(_))
+                    && self.complaints.is_due(format!("{target} {error}"))
+                {
                     tracing::warn!(server = target, %error, "handshake failed");
                 }
                 error.into()

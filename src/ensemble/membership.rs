@@ -1,0 +1,230 @@
+//! Changing who is a member while everybody works.
+//!
+//! A new server is a learner first: it gets the state without counting. Voters change in one joint
+//! step once all new ones have caught up. Those that go are
+//! removed at the very end. Every step may be repeated: a new leader that finds a
+//! change half done does it again from the beginning, and what is done already changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::{BasicNode, ChangeMembers, Instant as _, Raft};
+use tokio::time::{Instant, sleep};
+
+use super::peer::Member;
+use super::peers::Peers;
+use super::state_machine::StateMachine;
+use super::types::{TypeConfig, members_of};
+
+/// A voter that has not answered a heartbeat for so long does not count as connected.
+const CONNECTED: Duration = Duration::from_millis(1500);
+
+/// How long a new server may make no progress before the change is given up.
+const NO_PROGRESS_MAX: Duration = Duration::from_secs(10);
+
+/// How long a new server may take to answer at all. The client waits for as long.
+const NO_CONTACT_MAX: Duration = Duration::from_secs(2);
+
+/// How long the end of a change waits for servers that are removed by it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Entries that a new server may be behind when it becomes a voter.
+const BEHIND_MAX: u64 = 128;
+
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Why the members are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    #[error("this server does not lead any more")]
+    NotLeader,
+    #[error("the leader is not among the new voters; another one has to do it")]
+    IsLeaving,
+    #[error("a majority of the new voters is not connected and caught up")]
+    NoQuorum,
+    #[error("{0}")]
+    Refused(String),
+}
+
+type Node = Raft<TypeConfig, StateMachine>;
+
+/// Makes these the members. On an error servers that were added for it are removed again.
+pub(super) async fn change(
+    peers: &Arc<Peers>,
+    raft: &Node,
+    wanted: &[Member],
+) -> Result<(), ChangeError> {
+    let before: BTreeSet<u64> = current(raft).iter().map(|member| member.id).collect();
+    let changed = try_change(peers, raft, wanted).await;
+    if let Err(error) = &changed
+        && !matches!(error, ChangeError::NotLeader | ChangeError::IsLeaving)
+    {
+        let voters: BTreeSet<u64> = current(raft)
+            .iter()
+            .filter(|member| member.is_voter)
+            .map(|member| member.id)
+            .collect();
+        let added: BTreeSet<u64> = current(raft)
+            .iter()
+            .map(|member| member.id)
+            .filter(|id| !before.contains(id) && !voters.contains(id))
+            .collect();
+        if !added.is_empty() {
+            let _ = propose(raft, ChangeMembers::RemoveNodes(added)).await;
+        }
+    }
+    changed
+}
+
+async fn try_change(peers: &Arc<Peers>, raft: &Node, wanted: &[Member]) -> Result<(), ChangeError> {
+    let voters: BTreeSet<u64> = wanted.iter().filter(|m| m.is_voter).map(|m| m.id).collect();
+    let known: BTreeMap<u64, Member> = current(raft).into_iter().map(|m| (m.id, m)).collect();
+    // Those that are there already must carry a majority unless new ones do.
+    let new: BTreeSet<u64> = voters
+        .iter()
+        .copied()
+        .filter(|id| !known.contains_key(id))
+        .collect();
+    let connected = voters
+        .iter()
+        .filter(|id| is_connected(peers, raft, **id))
+        .count();
+    if (connected + new.len()) * 2 <= voters.len() {
+        return Err(ChangeError::NoQuorum);
+    }
+    let moved: BTreeMap<u64, BasicNode> = wanted
+        .iter()
+        .filter(|member| {
+            known
+                .get(&member.id)
+                .is_some_and(|before| before.spec != member.spec)
+        })
+        .map(|member| (member.id, BasicNode::new(&member.spec)))
+        .collect();
+    if !moved.is_empty() {
+        propose(raft, ChangeMembers::SetNodes(moved)).await?;
+    }
+    for member in wanted.iter().filter(|m| !known.contains_key(&m.id)) {
+        let node = BasicNode::new(&member.spec);
+        let added = raft.add_learner(member.id, node, false).await;
+        added.map_err(refused)?;
+    }
+    let learning = voters
+        .iter()
+        .copied()
+        .filter(|id| !known.get(id).is_some_and(|member| member.is_voter))
+        .collect();
+    caught_up(raft, learning).await?;
+    let is_voter = |id: &u64| known.get(id).is_some_and(|member| member.is_voter);
+    let old_voters: BTreeSet<u64> = known.keys().copied().filter(|id| is_voter(id)).collect();
+    if old_voters != voters {
+        if !voters.contains(&peers.identity.me) {
+            return Err(ChangeError::IsLeaving);
+        }
+        propose(raft, ChangeMembers::ReplaceAllVoters(voters)).await?;
+    }
+    Ok(())
+}
+
+/// Removes everybody else. Those that go hear of it first: a client of theirs may wait for the end
+/// of the change.
+pub(super) async fn remove_others(raft: &Node, wanted: &[Member]) -> Result<(), ChangeError> {
+    let gone: BTreeSet<u64> = current(raft)
+        .iter()
+        .map(|member| member.id)
+        .filter(|id| !wanted.iter().any(|member| member.id == *id))
+        .collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let last = raft.metrics().borrow_watched().last_log_index.unwrap_or(0);
+    let until = Instant::now() + FAREWELL;
+    while Instant::now() < until && !have_all(raft, &gone, last) {
+        sleep(LOOK).await;
+    }
+    // That it is committed they learn with the next heartbeat.
+    sleep(LOOK * 4).await;
+    propose(raft, ChangeMembers::RemoveNodes(gone)).await
+}
+
+fn have_all(raft: &Node, ids: &BTreeSet<u64>, last: u64) -> bool {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let Some(replication) = &metrics.replication else {
+        return true;
+    };
+    let has = |id: &u64| {
+        let at = replication.get(id).and_then(|at| at.map(|at| at.index));
+        at.is_some_and(|index| index >= last)
+    };
+    ids.iter().all(has)
+}
+
+fn current(raft: &Node) -> Vec<Member> {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    members_of(metrics.membership_config.membership())
+}
+
+fn is_connected(peers: &Peers, raft: &Node, id: u64) -> bool {
+    if id == peers.identity.me {
+        return true;
+    }
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let acked = metrics.heartbeat.as_ref().and_then(|acked| acked.get(&id));
+    acked.is_some_and(|at| at.is_some_and(|at| at.elapsed() < CONNECTED))
+}
+
+/// Returns when all of them have nearly all of the log.
+async fn caught_up(raft: &Node, mut learning: BTreeSet<u64>) -> Result<(), ChangeError> {
+    let mut progress: BTreeMap<u64, (u64, Instant)> = BTreeMap::new();
+    loop {
+        {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let Some(replication) = &metrics.replication else {
+                return Err(ChangeError::NotLeader);
+            };
+            let last = metrics.last_log_index.unwrap_or(0);
+            let now = Instant::now();
+            let at = |id: &u64| replication.get(id).and_then(|at| at.map(|at| at.index));
+            learning.retain(|id| at(id).is_none_or(|index| index + BEHIND_MAX < last));
+            for id in &learning {
+                let index = at(id).unwrap_or(0);
+                let patience = if index == 0 {
+                    NO_CONTACT_MAX
+                } else {
+                    NO_PROGRESS_MAX
+                };
+                let (best, since) = progress.entry(*id).or_insert((index, now));
+                if index > *best {
+                    (*best, *since) = (index, now);
+                } else if now.duration_since(*since) > patience {
+                    return Err(ChangeError::NoQuorum);
+                }
+            }
+        }
+        if learning.is_empty() {
+            return Ok(());
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn propose(raft: &Node, change: ChangeMembers<u64, BasicNode>) -> Result<(), ChangeError> {
+    // Voters that go stay as learners until they are removed.
+    let changed = raft.change_membership(change, true).await;
+    changed.map(drop).map_err(refused)
+}
+
+fn refused(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ChangeError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => ChangeError::NotLeader,
+        RaftError::APIError(error) => ChangeError::Refused(error.to_string()),
+        RaftError::Fatal(_) => ChangeError::NotLeader,
+    }
+}

@@ -1,0 +1,88 @@
+//! The leader's part of a change of members.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BufMut as _;
+use jute::ErrorCode;
+
+use super::Core;
+use crate::ensemble::{ChangeError, Ensemble, Member};
+use crate::op::reconfig::{BEGIN_CONFIG, END_RECONFIG};
+use crate::state::State;
+use crate::tree::CONFIG_PATH;
+use crate::types::SessionId;
+
+/// Pause before a change that could not be begun is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Carries out what waits in the state, while this server leads.
+pub(super) async fn carry_out(core: &Arc<Core>, ensemble: &Arc<Ensemble>) {
+    let first = &core.settings.first_members;
+    if !first.is_empty() {
+        core.propose_own(BEGIN_CONFIG, SessionId(0), first.as_bytes());
+    }
+    loop {
+        // What the last change has left.
+        let members = core.look(written_members);
+        if !members.is_empty()
+            && let Err(error) = ensemble.remove_others(&parse(&members)).await
+        {
+            tracing::warn!(%error, "servers that were removed are still there");
+        }
+        let waiting = core.look(|state| state.reconfiguration().map(|r| r.members.clone()));
+        let Some(members) = waiting else {
+            core.reconfig_wake.notified().await;
+            continue;
+        };
+        tracing::info!(members, "changing the members");
+        let code = match ensemble.change_members(&parse(&members)).await {
+            Ok(()) => ErrorCode::OK,
+            // A leader that is to go lets somebody finish who stays.
+            Err(ChangeError::IsLeaving) => {
+                core.stop_leading().await;
+                ensemble.hand_over_to(&parse(&members)).await;
+                core.resume_leading();
+                continue;
+            }
+            // The next leader goes on with it.
+            Err(ChangeError::NotLeader) => {
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the members stay as they were");
+                ErrorCode::NEW_CONFIG_NO_QUORUM
+            }
+        };
+        let mut body = Vec::new();
+        body.put_i32(code.0);
+        core.propose_own(END_RECONFIG, SessionId(0), &body);
+        // One at a time: the next one begins behind this one's end.
+        while core.look(|state| state.reconfiguration().is_some()) {
+            core.reconfig_wake.notified().await;
+        }
+    }
+}
+
+/// The member lines of `/zookeeper/config`, when nothing is under way.
+fn written_members(state: &State) -> String {
+    if state.reconfiguration().is_some() {
+        return String::new();
+    }
+    let id = state.tree.find(CONFIG_PATH);
+    let data = id.and_then(|id| state.tree.data(id)).unwrap_or_default();
+    String::from_utf8_lossy(data).into_owned()
+}
+
+fn parse(lines: &str) -> Vec<Member> {
+    let member = |line: &str| {
+        let (id, spec) = line.strip_prefix("server.")?.split_once('=')?;
+        Some(Member {
+            id: id.parse().ok()?,
+            spec: spec.to_owned(),
+            is_voter: !spec.contains(":observer"),
+        })
+    };
+    lines.lines().filter_map(member).collect()
+}
