@@ -162,7 +162,10 @@ impl Admin {
     }
 
     fn delete_below(&mut self, path: &str, keep: &[&str]) -> Result<()> {
-        for child in self.children(path)? {
+        let mut children = self.children(path)?;
+        // Each server lists them in an order of its own, and what goes last shows in a pzxid.
+        children.sort();
+        for child in children {
             let child = format!("{}/{child}", path.trim_end_matches('/'));
             self.delete_below(&child, keep)?;
             if !keep.contains(&child.as_str()) {

@@ -97,6 +97,10 @@ impl Target {
             let server = Server::start(side.kind, &settings)?;
             return Ok(Self::Alone(Box::new(server)));
         }
+        // Without it the configuration that everybody may read is not numbered as ours.
+        if !settings.has("reconfigEnabled") {
+            settings.set("reconfigEnabled=true")?;
+        }
         let observers = usize::from(side.seat == Seat::Observer);
         let voters = ENSEMBLE_SERVERS - observers;
         let started = SystemTime::now();
@@ -165,6 +169,7 @@ impl Target {
             for id in ensemble.ids() {
                 recording.name(&ensemble.server_spec(id)?, &format!("<server {id}>"));
             }
+            recording.name_versions();
         }
         Ok(recording)
     }

@@ -74,6 +74,31 @@ impl Recording {
         }
     }
 
+    /// A configuration's version is the zxid that has written it, in hexadecimal digits. Puts a
+    /// name in their place; the zxid stands beside it in the Stat, and is compared there.
+    pub fn name_versions(&mut self) {
+        for item in &mut self.items {
+            let zxids: Vec<i64> = item
+                .fields
+                .iter()
+                .filter(|field| field.name == "mzxid")
+                .filter_map(|field| match field.token {
+                    Token::Zxid(zxid) => Some(zxid),
+                    _ => None,
+                })
+                .collect();
+            for field in &mut item.fields {
+                if let Token::Literal(literal) = &mut field.token {
+                    for zxid in &zxids {
+                        // The last thing in the text, before the quote.
+                        let version = format!("\\x0aversion={zxid:x}\"");
+                        *literal = literal.replace(&version, "\\x0aversion=<mzxid>\"");
+                    }
+                }
+            }
+        }
+    }
+
     /// The first step whose answer did not come.
     pub fn unanswered(&self) -> Option<usize> {
         let mut items = self.items.iter();

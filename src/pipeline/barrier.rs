@@ -110,7 +110,9 @@ impl Core {
 
     /// Answers what a connection's queue begins with and need not wait any more.
     fn go_on(&self, conn: &Arc<Conn>) {
-        let state = self.state.read();
+        // Not under a read guard: a turn of the connection that runs beside this has counted what is
+        // in flight, and would queue a read behind nothing, which nobody answers then.
+        let state = self.state.write();
         let mut inner = conn.lock();
         let mut watches = WatchAccess::Shared(&self.watches);
         self.answer_reads(&state, conn, &mut inner, &mut watches, false);

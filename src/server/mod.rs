@@ -48,6 +48,8 @@ pub enum ServeError {
     },
     #[error("cannot resolve {0}")]
     Resolve(String),
+    #[error("groups and weights of servers are not supported: each server has one vote")]
+    Groups,
     #[error("cannot use the peer secret in {path}: {why}")]
     PeerSecret { path: PathBuf, why: String },
     #[error("cannot start a thread: {0}")]
@@ -94,6 +96,10 @@ impl Server {
     /// # Errors
     /// What keeps the server from starting; nothing is left running then but by the runtime.
     pub async fn start(config: Config) -> Result<Self, ServeError> {
+        let has_weight = |server: &ServerSpec| server.group.is_some() || server.weight != 1;
+        if config.servers.iter().any(has_weight) {
+            return Err(ServeError::Groups);
+        }
         let config = Arc::new(config);
         // Ports first: a taken one is found out before the data is touched.
         let listener = match &config.client_listen {

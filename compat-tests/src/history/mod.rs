@@ -10,6 +10,7 @@
 //! * [`queue`]: every create once, a session's creates in their order and without a gap;
 //! * [`watches`]: each armed watch fires once, for the first change, before newer data;
 //! * [`ephemerals`]: ephemerals live as long as their session, sessions as long as their writes;
+//! * [`calm`]: as long as nothing is done to the servers, no connection ends by itself;
 //! * [`trees`]: in the end all servers have the same tree.
 //!
 //! A write's zxid is its place in the one order of all writes, a reply's zxid is a lower bound for
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
+mod calm;
 mod ephemerals;
 mod order;
 mod queue;
@@ -52,6 +54,8 @@ pub struct History {
     /// By how much a session may be shorter than its time-out: a server tells the leader of its
     /// sessions now and then only.
     pub slack: Duration,
+    /// Until then nothing was done to the servers.
+    pub calm: Moment,
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +84,8 @@ pub struct Connection {
     pub requests: Vec<Request>,
     /// What came, in the order of its coming.
     pub frames: Vec<Frame>,
+    /// When it ended and the client had not wished that.
+    pub lost: Option<Moment>,
 }
 
 #[derive(Clone, Debug)]
@@ -216,6 +222,7 @@ pub enum Rule {
     EphemeralOutlives,
     EphemeralGone,
     SessionLost,
+    ConnectionLost,
     ServersDiffer,
 }
 
@@ -235,6 +242,7 @@ impl fmt::Display for Rule {
             Self::EphemeralOutlives => "an ephemeral outlives its session",
             Self::EphemeralGone => "an ephemeral is gone before its session",
             Self::SessionLost => "a session expired that was in use",
+            Self::ConnectionLost => "a connection ended though nothing was wrong",
             Self::ServersDiffer => "servers have different trees",
         })
     }
@@ -244,6 +252,7 @@ impl fmt::Display for Rule {
 pub fn check(history: &History) -> Vec<Violation> {
     let facts = Facts::of(history);
     let mut found = Vec::new();
+    calm::check(history, &mut found);
     order::check(history, &mut found);
     registers::check(history, &facts, &mut found);
     queue::check(history, &mut found);

@@ -135,6 +135,7 @@ impl Maker {
             server: 1,
             requests: Vec::new(),
             frames: Vec::new(),
+            lost: None,
         });
     }
 
@@ -473,6 +474,19 @@ fn an_order_of_writes_that_time_denies_is_found() {
     made.write(two, 20, 2, 1);
     made.tree(3, 2, &[]);
     made.breaks(&[Rule::WriteOrder]);
+}
+
+#[test]
+fn a_connection_that_ends_in_calm_is_found() {
+    for (calm, broken) in [(100, vec![Rule::ConnectionLost]), (50, Vec::new())] {
+        let mut made = Maker::new();
+        let one = made.session();
+        made.asked(one, 10, Ask::Sync);
+        made.last(one).lost = Some(ms(60));
+        made.0.calm = ms(calm);
+        made.tree(1, 0, &[]);
+        made.breaks(&broken);
+    }
 }
 
 // ---- writes ------------------------------------------------------------------------------------

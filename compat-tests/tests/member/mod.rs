@@ -13,7 +13,7 @@ const LENGTH: usize = 1000;
 /// Six servers at a time are enough for one machine.
 static TURN: Mutex<()> = Mutex::new(());
 
-pub fn scripts(seat: Seat) {
+pub(crate) fn scripts(seat: Seat) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut pair = Pair::seated(Kind::ZooKeeper, Kind::Meerkat, seat);
     let differing = judge_scripts(&mut pair, &["", "ensemble"]).expect("both servers run");
@@ -21,7 +21,7 @@ pub fn scripts(seat: Seat) {
 }
 
 /// Beside a lone ZooKeeper, for one of three never answers.
-pub fn unreadable(seat: Seat) {
+pub(crate) fn unreadable(seat: Seat) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut pair = Pair::of([
         Side::new(Kind::ZooKeeper, Seat::Alone),
@@ -31,7 +31,7 @@ pub fn unreadable(seat: Seat) {
     assert!(differing.is_empty(), "{}", differing.join("\n\n"));
 }
 
-pub fn random(seat: Seat) {
+pub(crate) fn random(seat: Seat) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let seed = env::var("ORACLE_SEED").map_or(1, |seed| seed.parse().expect("a number"));
     let mut pair = Pair::seated(Kind::ZooKeeper, Kind::Meerkat, seat);

@@ -334,6 +334,7 @@ impl<'a> Client<'a> {
             server: server + 1,
             requests: Vec::new(),
             frames: Vec::new(),
+            lost: None,
         });
         self.wire = Some(wire);
         self.set_watches();
@@ -584,6 +585,8 @@ impl<'a> Client<'a> {
         // As clients do: a third of the time-out to the next ping, two thirds without a word.
         if !open || wire.heard.elapsed() > timeout * 2 / 3 {
             self.wire = None;
+            let at = self.shared.now();
+            self.connection().lost = Some(at);
         } else if wire.spoke.elapsed() > timeout / 3 {
             self.ask(Ask::Ping);
         }

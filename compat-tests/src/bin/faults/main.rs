@@ -67,13 +67,15 @@ struct Arguments {
 }
 
 const ROOT: &str = "/faults";
-const ROUND: Duration = Duration::from_secs(50);
+const ROUND: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(500);
 /// A server tells the leader of its sessions at every half tick, and expiry is counted in ticks.
 const SLACK: Duration = Duration::from_secs(1);
 /// How long clients may take to come to rest after the last fault was healed, and ephemerals of dead
 /// sessions to go. What takes longer hangs.
 const REST_LIMIT: Duration = Duration::from_secs(60);
+/// A round begins without faults.
+const CALM: Duration = Duration::from_secs(4);
 const POLL: Duration = Duration::from_millis(50);
 /// Explanations shown of each rule.
 const SHOWN_MAX: usize = 3;
@@ -177,6 +179,7 @@ fn play(
     let prepared = prepared.context("preparing the tree")?;
     let seeds: Vec<ChaCha8Rng> = (0..clients).map(|_| ChaCha8Rng::from_rng(rng)).collect();
     history.slack = SLACK;
+    history.calm = CALM;
     history.sessions.push(prepared);
     thread::scope(|scope| {
         let workers: Vec<_> = (1..)
@@ -186,8 +189,9 @@ fn play(
                 scope.spawn(move || client.run())
             })
             .collect();
+        thread::sleep(CALM.saturating_sub(shared.now()));
         stage.begin(shared.clock);
-        let trees = stage.disturb(duration).and_then(|()| {
+        let trees = stage.disturb(CALM + duration).and_then(|()| {
             shared.quiet.store(true, Ordering::Relaxed);
             rest(&stage.ensemble, &shared, clients)
         });
@@ -240,6 +244,7 @@ fn prepare(desk: &mut Desk, shared: &Shared) -> Result<Session> {
         server: 1,
         requests: Vec::new(),
         frames: Vec::new(),
+        lost: None,
     };
     let directories = [ROOT, QUEUE, GUESTS].map(str::to_owned);
     let paths = directories.into_iter().chain((0..REGISTERS).map(register));
