@@ -28,6 +28,8 @@ pub(super) struct Barriers {
     /// The last round that anybody has joined.
     joined: AtomicU64,
     over: AtomicU64,
+    /// The last round whose reads have been answered.
+    answered: AtomicU64,
     wake: Notify,
 }
 
@@ -45,6 +47,7 @@ impl Default for Barriers {
             }),
             joined: AtomicU64::new(0),
             over: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             wake: Notify::new(),
         }
     }
@@ -62,7 +65,8 @@ impl Barriers {
 
     /// Whether any read may be waiting.
     pub(super) fn is_any_open(&self) -> bool {
-        !self.is_over(self.joined.load(Ordering::Acquire))
+        // Between the end of a round and its answers a write must still find the reads before it.
+        self.answered.load(Ordering::Acquire) < self.joined.load(Ordering::Acquire)
     }
 
     pub(super) fn is_over(&self, round: Round) -> bool {
@@ -92,6 +96,7 @@ pub async fn drive_barriers(core: Arc<Core>) {
                 core.go_on(&conn);
             }
         }
+        core.barriers.answered.store(round, Ordering::Release);
     }
 }
 
