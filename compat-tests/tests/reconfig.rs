@@ -272,6 +272,18 @@ async fn write(addrs: String, stop: Arc<AtomicBool>) -> Result<usize> {
     }
 }
 
+/// The configuration as soon as it has these members.
+async fn until_members(ensemble: &Ensemble, addr: SocketAddr, ids: &[usize]) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match config(addr) {
+            Ok(config) if expect(ensemble, &config, ids).is_ok() => return Ok(config),
+            seen => ensure!(Instant::now() < deadline, "{seen:?}"),
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 async fn grow_and_lose_the_leader(kind: Kind) -> Result<()> {
     let mut ensemble = start(kind, true)?;
     let load = Load::start(ensemble.connect_string());
@@ -299,7 +311,12 @@ async fn grow_and_lose_the_leader(kind: Kind) -> Result<()> {
     let leader = ensemble.wait_for_leader()?;
     let stays: Vec<usize> = ensemble.ids().filter(|id| *id != leader).collect();
     let other = ensemble.addr(stays[0]);
-    let after = change(other, &Change::leaving(&leader.to_string()))?;
+    let left = change(other, &Change::leaving(&leader.to_string()));
+    let after = match left {
+        // Its followers drop their clients when the leader goes, now and then before they answer.
+        Err(_) if kind == Kind::ZooKeeper => until_members(&ensemble, other, &stays).await?,
+        answered => answered?,
+    };
     expect(&ensemble, &after, &stays)?;
     // Without the one that left the others carry on, so what was acknowledged is theirs.
     ensemble.kill(leader)?;
