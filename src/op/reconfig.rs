@@ -16,6 +16,7 @@
 //! Upstream: `PrepRequestProcessor.pRequest2Txn` (reconfig), `QuorumPeer.processReconfig`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use jute::proto::{ReconfigRequest, perms};
 use jute::{ErrorCode, OpCode, Reader};
@@ -98,8 +99,8 @@ fn joined(
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
         let takes_place_of_another = members.values().any(|other| {
-            other.id != server.id
-                && (other.addresses == server.addresses || other.client == server.client)
+            let taken = endpoints(other);
+            other.id != server.id && endpoints(&server).any(|own| taken.clone().any(|t| t == own))
         });
         if takes_place_of_another {
             return Err(ErrorCode::BAD_ARGUMENTS);
@@ -107,6 +108,21 @@ fn joined(
         members.insert(server.id, server);
     }
     Ok(members)
+}
+
+/// Where a server listens, but for addresses that every machine has: `;2181` is `0.0.0.0:2181` on
+/// all of them. Upstream: `QuorumServer.excludedSpecialAddresses`. Names are not resolved, for every
+/// server has to find the same.
+fn endpoints(server: &ServerSpec) -> impl Iterator<Item = (&str, u16)> + Clone {
+    let between = server.addresses.iter().flat_map(|address| {
+        let host = address.host.as_str();
+        [(host, address.quorum_port), (host, address.election_port)]
+    });
+    let client = server.client.iter().map(|at| (at.host.as_str(), at.port));
+    between.chain(client).filter(|(host, _)| {
+        let is_everywhere = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback();
+        *host != "localhost" && !host.parse().is_ok_and(is_everywhere)
+    })
 }
 
 /// Members and version of a configuration's text.

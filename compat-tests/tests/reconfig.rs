@@ -1,0 +1,355 @@
+//! Changing the members of an ensemble while it serves: the same programs against ZooKeeper and
+//! Meerkat.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use meerkat_compat_tests::client::Admin;
+use meerkat_compat_tests::ensemble::Ensemble;
+use meerkat_compat_tests::server::{Kind, Settings};
+use meerkat_compat_tests::wire::{Blob, Request, Value};
+use tokio::task::JoinHandle;
+use zookeeper_client::{Acls, Client, CreateMode, Error, EventType};
+
+/// How long anything here may take that should be a matter of seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
+
+const DISABLED: i32 = -123;
+const BAD_ARGUMENTS: i32 = -8;
+const NO_QUORUM: i32 = -13;
+const BAD_VERSION: i32 = -103;
+
+fn start(kind: Kind, enabled: bool) -> Result<Ensemble> {
+    let mut settings = Settings::default();
+    settings.set(&format!("reconfigEnabled={enabled}"))?;
+    Ensemble::start(kind, 3, 0, &settings)
+}
+
+/// One change, as the request carries it.
+#[derive(Clone, Debug)]
+struct Change {
+    joining: String,
+    leaving: String,
+    members: String,
+    from: i64,
+}
+
+impl Default for Change {
+    fn default() -> Self {
+        Self {
+            joining: String::new(),
+            leaving: String::new(),
+            members: String::new(),
+            from: -1,
+        }
+    }
+}
+
+impl Change {
+    fn joining(text: &str) -> Self {
+        let joining = text.to_owned();
+        Self {
+            joining,
+            ..Self::default()
+        }
+    }
+
+    fn leaving(text: &str) -> Self {
+        let leaving = text.to_owned();
+        Self {
+            leaving,
+            ..Self::default()
+        }
+    }
+
+    fn request(&self) -> Request {
+        let text = |text: &str| {
+            Value::Blob(if text.is_empty() {
+                Blob::Null
+            } else {
+                Blob::text(text)
+            })
+        };
+        Request::named("reconfig")
+            .with("joining", text(&self.joining))
+            .with("leaving", text(&self.leaving))
+            .with("members", text(&self.members))
+            .with("from", Value::Long(self.from))
+    }
+}
+
+/// The data at the front of a reply.
+fn data(body: &[u8]) -> Result<String> {
+    let (length, rest) = body.split_first_chunk::<4>().context("a short reply")?;
+    let length = usize::try_from(i32::from_be_bytes(*length))?;
+    let data = rest.get(..length).context("a short reply")?;
+    Ok(String::from_utf8(data.to_vec())?)
+}
+
+/// Asks until the answer is not that the new members have no quorum: a server that has just been
+/// started may not be connected yet. Returns the configuration in the reply.
+fn change(addr: SocketAddr, change: &Change) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (err, body) = Admin::connect(addr)?.ask(&change.request())?;
+        match err {
+            0 => return data(&body),
+            NO_QUORUM if Instant::now() < deadline => std::thread::sleep(POLL),
+            _ => bail!("{change:?}: {err}"),
+        }
+    }
+}
+
+/// What a client of this server sees behind a sync.
+fn config(addr: SocketAddr) -> Result<String> {
+    let mut admin = Admin::connect(addr)?;
+    let path = "/zookeeper/config";
+    let (err, _) = admin.ask(&Request::named("sync").path(path))?;
+    ensure!(err == 0, "sync: {err}");
+    let (err, body) = admin.ask(&Request::named("getData").path(path))?;
+    ensure!(err == 0, "getData: {err}");
+    admin.close()?;
+    data(&body)
+}
+
+fn version(config: &str) -> Result<i64> {
+    let (_, hex) = config.rsplit_once("\nversion=").context("no version")?;
+    Ok(i64::from_str_radix(hex, 16)?)
+}
+
+/// The lines of these servers, in the order that the configuration has them in.
+fn lines(ensemble: &Ensemble, ids: &[usize]) -> Result<String> {
+    let line = |id: &usize| Ok(format!("server.{id}={}", ensemble.server_spec(*id)?));
+    let lines = ids.iter().map(line).collect::<Result<Vec<_>>>()?;
+    Ok(lines.join("\n"))
+}
+
+fn expect(ensemble: &Ensemble, config: &str, ids: &[usize]) -> Result<()> {
+    let expected = format!("{}\nversion={:x}", lines(ensemble, ids)?, version(config)?);
+    ensure!(config == expected, "{config}\ninstead of\n{expected}");
+    Ok(())
+}
+
+// ---- what is refused ----------------------------------------------------------------------------
+
+fn refusals(kind: Kind) -> Result<Vec<(&'static str, i32)>> {
+    let ensemble = start(kind, true)?;
+    let before = config(ensemble.addr(1))?;
+    expect(&ensemble, &before, &[1, 2, 3])?;
+    // Not on loopback, where addresses may be shared.
+    let twice = "server.8=192.0.2.1:1:2:participant;192.0.2.1:3,\
+                 server.9=192.0.2.2:1:2:participant;192.0.2.1:3";
+    // Clients' ports on all addresses, the same one on each machine.
+    let absent = "server.7=127.0.0.1:1:2:participant;2181,\
+                  server.8=127.0.0.1:4:5:participant;2181,\
+                  server.9=127.0.0.1:7:8:participant;2181,\
+                  server.10=127.0.0.1:10:11:participant;2181";
+    let others_version = Change {
+        from: version(&before)? + 1,
+        ..Change::leaving("3")
+    };
+    let changes = [
+        ("another version", others_version),
+        ("not a server line", Change::joining("server.4=nonsense")),
+        ("the address of another", Change::joining(twice)),
+        ("one voter left", Change::leaving("2,3")),
+        ("nobody left", Change::leaving("1,2,3")),
+        ("a majority is absent", Change::joining(absent)),
+    ];
+    let mut codes = Vec::new();
+    for (name, change) in changes {
+        let (err, _) = Admin::connect(ensemble.addr(1))?.ask(&change.request())?;
+        let after = config(ensemble.addr(2))?;
+        ensure!(after == before, "{kind}, {name}: {err}\n{after}");
+        codes.push((name, err));
+    }
+    Ok(codes)
+}
+
+#[test]
+fn what_is_refused_has_zookeepers_codes() -> Result<()> {
+    let expected = vec![
+        ("another version", BAD_VERSION),
+        ("not a server line", BAD_ARGUMENTS),
+        ("the address of another", BAD_ARGUMENTS),
+        ("one voter left", BAD_ARGUMENTS),
+        ("nobody left", BAD_ARGUMENTS),
+        ("a majority is absent", NO_QUORUM),
+    ];
+    assert_eq!(refusals(Kind::ZooKeeper)?, expected, "ZooKeeper");
+    assert_eq!(refusals(Kind::Meerkat)?, expected, "Meerkat");
+    Ok(())
+}
+
+/// Whoever is not the super user may only read the znode.
+async fn plain_user(kind: Kind) -> Result<()> {
+    let ensemble = start(kind, true)?;
+    let client = client(&ensemble.addr(1).to_string()).await?;
+    let leaving = zookeeper_client::EnsembleUpdate::Incremental {
+        joinings: None.into_iter(),
+        leavings: Some("3").into_iter(),
+    };
+    let changed = client.update_ensemble(leaving, None).await;
+    ensure!(matches!(changed, Err(Error::NoAuth)), "{kind}: {changed:?}");
+    expect(&ensemble, &config(ensemble.addr(1))?, &[1, 2, 3])
+}
+
+#[tokio::test]
+async fn only_the_super_user_may_change_members() -> Result<()> {
+    plain_user(Kind::ZooKeeper).await?;
+    plain_user(Kind::Meerkat).await
+}
+
+#[test]
+fn reconfig_is_off_unless_configured() -> Result<()> {
+    for kind in [Kind::ZooKeeper, Kind::Meerkat] {
+        let ensemble = start(kind, false)?;
+        let request = Change::leaving("3").request();
+        let (err, _) = Admin::connect(ensemble.addr(1))?.ask(&request)?;
+        assert_eq!(err, DISABLED, "{kind}");
+    }
+    Ok(())
+}
+
+// ---- under load ---------------------------------------------------------------------------------
+
+async fn client(addrs: &str) -> Result<Client> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Client::connect(addrs).await {
+            Ok(client) => return Ok(client),
+            Err(error) if Instant::now() > deadline => bail!("no session at {addrs}: {error}"),
+            Err(_) => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+/// Creates znodes without pause until told to stop; returns how many were acknowledged.
+struct Load {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<Result<usize>>,
+}
+
+impl Load {
+    fn start(addrs: String) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(write(addrs, Arc::clone(&stop)));
+        Self { stop, task }
+    }
+
+    async fn finish(self) -> Result<usize> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await?
+    }
+}
+
+async fn write(addrs: String, stop: Arc<AtomicBool>) -> Result<usize> {
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    let client = client(&addrs).await?;
+    let mut done = 0;
+    let mut since = Instant::now();
+    loop {
+        // The last write begins behind the last change and is acknowledged.
+        let is_last = stop.load(Ordering::Relaxed);
+        match client.create(&format!("/n-{done}"), b"", &options).await {
+            // An attempt whose answer was lost may have created it.
+            Ok(_) | Err(Error::NodeExists) => {
+                done += 1;
+                since = Instant::now();
+                if is_last {
+                    return Ok(done);
+                }
+            }
+            Err(Error::ConnectionLoss) if since.elapsed() < PATIENCE => {
+                tokio::time::sleep(POLL).await;
+            }
+            Err(error) => bail!("after {done} writes: {error}"),
+        }
+    }
+}
+
+/// The configuration as soon as it has these members.
+async fn until_members(ensemble: &Ensemble, addr: SocketAddr, ids: &[usize]) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match config(addr) {
+            Ok(config) if expect(ensemble, &config, ids).is_ok() => return Ok(config),
+            seen => ensure!(Instant::now() < deadline, "{seen:?}"),
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn grow_and_lose_the_leader(kind: Kind) -> Result<()> {
+    let mut ensemble = start(kind, true)?;
+    let load = Load::start(ensemble.connect_string());
+    let watching = client(&ensemble.addr(1).to_string()).await?;
+    let mut before = config(ensemble.addr(1))?;
+    for id in [4, 5] {
+        let (_, _, watcher) = watching.get_and_watch_config().await?;
+        ensure!(ensemble.add(false)? == id, "the next id");
+        ensemble.launch(id)?;
+        let joining = Change::joining(&format!("server.{id}={}", ensemble.server_spec(id)?));
+        let after = change(ensemble.addr(1), &joining).with_context(|| ensemble.logs())?;
+        expect(&ensemble, &after, &(1..=id).collect::<Vec<_>>())?;
+        ensure!(version(&after)? > version(&before)?, "{before}\n{after}");
+        let event = tokio::time::timeout(PATIENCE, watcher.changed()).await?;
+        ensure!(event.event_type == EventType::NodeDataChanged, "{event:?}");
+        ensemble.wait_serving(id)?;
+        before = after;
+    }
+    for id in 1..=5 {
+        ensure!(
+            config(ensemble.addr(id))? == before,
+            "server {id} has another one"
+        );
+    }
+    let leader = ensemble.wait_for_leader()?;
+    let stays: Vec<usize> = ensemble.ids().filter(|id| *id != leader).collect();
+    let other = ensemble.addr(stays[0]);
+    let left = change(other, &Change::leaving(&leader.to_string()));
+    let after = match left {
+        // Its followers drop their clients when the leader goes, now and then before they answer.
+        Err(_) if kind == Kind::ZooKeeper => until_members(&ensemble, other, &stays).await?,
+        answered => answered?,
+    };
+    expect(&ensemble, &after, &stays)?;
+    // Without the one that left the others carry on, so what was acknowledged is theirs.
+    ensemble.kill(leader)?;
+    ensemble.wait_for_leader()?;
+    for id in &stays {
+        ensemble.wait_serving(*id)?;
+        ensure!(
+            config(ensemble.addr(*id))? == after,
+            "server {id} has another one"
+        );
+    }
+    let done = load.finish().await?;
+    ensure!(done > 1, "nothing was written meanwhile");
+    for id in stays {
+        let reader = client(&ensemble.addr(id).to_string()).await?;
+        reader.sync("/").await?;
+        for number in 0..done {
+            let path = format!("/n-{number}");
+            ensure!(
+                reader.check_stat(&path).await?.is_some(),
+                "server {id} lacks {path}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zookeeper_grows_under_load_and_its_leader_leaves() -> Result<()> {
+    grow_and_lose_the_leader(Kind::ZooKeeper).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn meerkat_grows_under_load_and_its_leader_leaves() -> Result<()> {
+    grow_and_lose_the_leader(Kind::Meerkat).await
+}
