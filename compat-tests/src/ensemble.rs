@@ -10,11 +10,11 @@ use std::io::{Read, Seek, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -32,6 +32,8 @@ const WORD_LIMIT: Duration = Duration::from_secs(1);
 /// a server that is down.
 const PORTS: std::ops::Range<u16> = 12_000..23_000;
 const PORT_ATTEMPTS: usize = 1000;
+/// Between where two processes with neighbouring ids begin.
+const PORTS_APART: usize = 211;
 /// Last bytes of each log that a failure shows.
 const LOG_TAIL_BYTES: u64 = 3000;
 
@@ -109,17 +111,21 @@ impl Place {
     }
 }
 
-/// Three ports, each free a moment ago.
+/// Three ports, each free a moment ago and never given twice by this process: several tests start
+/// their servers at once. Processes begin at places of their own.
 fn free_ports() -> Result<[u16; 3]> {
+    static GIVEN: AtomicUsize = AtomicUsize::new(0);
+    let begin = std::process::id() as usize * PORTS_APART;
     let mut found = Vec::new();
-    let mut rng = rand::rng();
     for _ in 0..PORT_ATTEMPTS {
-        let port = rng.random_range(PORTS);
-        // Kept bound until all three are found, so that they differ.
-        found.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
-        if let [one, two, three] = &found[..] {
-            let port = |listener: &TcpListener| listener.local_addr().map(|addr| addr.port());
-            return Ok([port(one)?, port(two)?, port(three)?]);
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let offset = (begin + given) % PORTS.len();
+        let port = PORTS.start + u16::try_from(offset)?;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            found.push(port);
+        }
+        if let [one, two, three] = found[..] {
+            return Ok([one, two, three]);
         }
     }
     bail!("no free ports")
