@@ -17,6 +17,7 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::admin;
 use crate::auth::{self, Schemes};
@@ -66,28 +67,45 @@ pub struct Server {
     ensemble: Arc<Ensemble>,
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
-    replication: Option<Runtime>,
+    /// Ends with the server.
+    _replication: Replication,
     options: Options,
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A runtime must not be dropped inside of another.
-        if let Some(replication) = self.replication.take() {
-            replication.shutdown_background();
+/// The thread that replication has for itself: what a write passes there are many short steps one
+/// after the other, and each would wake another thread if they were spread.
+struct Replication(Option<Runtime>);
+
+impl Replication {
+    fn start() -> Result<Self, ServeError> {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("replication")
+            .enable_all()
+            .build()
+            .map(|runtime| Self(Some(runtime)))
+            .map_err(ServeError::Thread)
+    }
+
+    /// Runs a task there.
+    fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        match &self.0 {
+            Some(runtime) => runtime.spawn(task),
+            None => tokio::spawn(task),
         }
     }
 }
 
-/// Replication has a thread of its own: what a write passes there are many short steps one after
-/// the other, and each would wake another thread if they were spread.
-fn replication_runtime() -> Result<Runtime, ServeError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("replication")
-        .enable_all()
-        .build()
-        .map_err(ServeError::Thread)
+impl Drop for Replication {
+    fn drop(&mut self) {
+        // A runtime must not be dropped inside of another.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Server {
@@ -123,7 +141,7 @@ impl Server {
         };
         let is_alone = peering.listener.is_none();
         let replica = Arc::new(Replica::new(Arc::clone(&core)));
-        let replication = replication_runtime()?;
+        let replication = Replication::start()?;
         let options = options(&config, server);
         let starting = Ensemble::start(options.clone(), replica, peering);
         let ensemble = replication.spawn(starting).await;
@@ -159,7 +177,7 @@ impl Server {
             ensemble,
             addresses,
             stop,
-            replication: Some(replication),
+            _replication: replication,
             options,
         })
     }
