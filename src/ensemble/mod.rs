@@ -120,6 +120,7 @@ pub struct Options {
     pub fsync_warn_above: Duration,
     /// A snapshot is due when this many requests were applied since the last one and the log has
     /// grown by as much as that one is long, so that total writing stays proportional to change.
+    /// Each server takes a share of this and of the next between a half and the whole, at random.
     pub snap_count: u64,
     /// A snapshot is due at the latest when the log has grown by this many bytes.
     pub snap_bytes_max: u64,
@@ -300,6 +301,7 @@ impl Ensemble {
             may_vote: (!marker.exists() && (is_alone || !log.is_empty())).into(),
             contact: Mutex::default(),
             lost: tokio::sync::Notify::new(),
+            appending: Mutex::default(),
             configured: peering.members.clone(),
             places: Arc::new(tokio::sync::Semaphore::new(peers::INBOUND_MAX)),
             receiving: tokio::sync::Mutex::default(),
@@ -607,20 +609,42 @@ fn spawn_snapshot_rule(
     tokio::spawn(async move {
         let mut timer = tokio::time::interval(SNAPSHOT_CHECK);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut spread = Spread::random();
         loop {
             timer.tick().await;
             let requests = machine.shared.applied_requests.load(Ordering::Relaxed)
                 - progress.requests.load(Ordering::Relaxed);
             let bytes = log.appended_bytes() - progress.log_bytes.load(Ordering::Relaxed);
-            let has_grown = bytes >= machine.shared.snapshot_bytes();
-            if (requests >= snap_count && has_grown) || bytes >= snap_bytes_max {
+            let has_grown = bytes >= spread.of(machine.shared.snapshot_bytes());
+            if (requests >= spread.of(snap_count) && has_grown)
+                || bytes >= spread.of(snap_bytes_max)
+            {
                 progress.reset(&log, &machine);
+                spread = Spread::random();
                 if raft.trigger().snapshot().await.is_err() {
                     return;
                 }
             }
         }
     })
+}
+
+/// A share between a half and the whole of each threshold, so that the servers of an ensemble do not
+/// all write their snapshots at once (upstream's `SyncRequestProcessor` does the same).
+struct Spread(u8);
+
+impl Spread {
+    fn random() -> Self {
+        let mut byte = [0];
+        let _ = getrandom::fill(&mut byte);
+        Self(byte[0])
+    }
+
+    fn of(&self, threshold: u64) -> u64 {
+        let half = threshold / 2;
+        let share = u128::from(threshold - half) * u128::from(self.0) / 255;
+        half.saturating_add(u64::try_from(share).unwrap_or(u64::MAX))
+    }
 }
 
 impl SnapshotProgress {

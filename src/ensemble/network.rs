@@ -1,11 +1,10 @@
 //! openraft's way out: each client is one connection to one peer, dialled when it is needed.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use openraft::base::{BoxFuture, BoxStream};
@@ -40,8 +39,33 @@ pub(crate) struct Network(pub(crate) Arc<Peers>);
 pub(crate) struct Client {
     peers: Arc<Peers>,
     target: u64,
-    append: Option<Peer>,
+    append: Option<Idle>,
     ask: Option<Peer>,
+}
+
+/// A connection for appends between two streams. openraft gives a heartbeat up after 100 ms; a
+/// follower whose disk is slow answers later, and hanging up on it would tell it that its leader is
+/// gone.
+struct Idle {
+    peer: Peer,
+    /// Requests whose answers nobody waits for any more, and since when they are due.
+    unanswered: usize,
+    since: Instant,
+}
+
+impl Idle {
+    fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            unanswered: 0,
+            since: Instant::now(),
+        }
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.unanswered >= APPENDS_IN_FLIGHT_MAX
+            || (self.unanswered > 0 && self.since.elapsed() > APPEND_PATIENCE)
+    }
 }
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
@@ -69,6 +93,16 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 }
 
 impl Client {
+    async fn append_connection(&mut self) -> io::Result<Idle> {
+        match self.append.take() {
+            Some(idle) if !idle.is_stuck() => Ok(idle),
+            _ => {
+                let identity = &self.peers.identity;
+                Ok(Idle::new(identity.connect(self.target, Class::Append).await?))
+            }
+        }
+    }
+
     /// Asks one question. A connection whose answer was not waited for is not used again.
     async fn ask(&mut self, kind: u8, body: &[u8], patience: Duration) -> io::Result<bytes::Bytes> {
         let asking = async {
@@ -86,35 +120,64 @@ impl Client {
     }
 }
 
-/// An append stream under way.
+/// An append stream under way. The connection goes back to the client when it ends well or is
+/// given up.
 struct Appending<'a, S> {
     client: &'a mut Client,
-    peer: Peer,
+    /// None once it has failed.
+    connection: Option<Idle>,
     input: S,
     /// Whether openraft has no more to send.
     exhausted: bool,
-    in_flight: VecDeque<()>,
+    in_flight: usize,
+}
+
+impl<S> Drop for Appending<'_, S> {
+    fn drop(&mut self) {
+        if let Some(mut idle) = self.connection.take() {
+            idle.unanswered += self.in_flight;
+            self.client.append = Some(idle);
+        }
+    }
 }
 
 impl<S> Appending<'_, S>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
 {
-    /// Sends what there is to send until an answer arrives; `None` when all are answered.
+    /// Sends what there is to send until an answer arrives; `None` when all are answered. After an
+    /// error or a refusal there is no connection any more.
     async fn next(&mut self) -> io::Result<Option<StreamAppendResult<TypeConfig>>> {
+        let answer = self.exchange().await;
+        if matches!(answer, Err(_) | Ok(Some(Err(_)))) {
+            self.connection = None;
+        }
+        answer
+    }
+
+    async fn exchange(&mut self) -> io::Result<Option<StreamAppendResult<TypeConfig>>> {
         loop {
-            if self.in_flight.is_empty() && self.exhausted {
+            if self.in_flight == 0 && self.exhausted {
                 return Ok(None);
             }
-            let may_send = !self.exhausted && self.in_flight.len() < APPENDS_IN_FLIGHT_MAX;
+            let Some(idle) = &mut self.connection else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
+            let waiting = self.in_flight + idle.unanswered;
+            let may_send = !self.exhausted && waiting < APPENDS_IN_FLIGHT_MAX;
             tokio::select! {
                 biased;
-                answer = timeout(APPEND_PATIENCE, self.peer.reader.next()), if !self.in_flight.is_empty() => {
+                answer = timeout(APPEND_PATIENCE, idle.peer.reader.next()), if waiting > 0 => {
                     let frame = answer
                         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
                         .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-                    self.in_flight.pop_front();
+                    idle.since = Instant::now();
                     let result = codec::decode_append_result(frame.body).ok_or_else(malformed)?;
+                    if idle.unanswered > 0 {
+                        idle.unanswered -= 1;
+                        continue;
+                    }
+                    self.in_flight -= 1;
                     return Ok(Some(result));
                 }
                 request = self.input.next(), if may_send => {
@@ -122,9 +185,12 @@ where
                         self.exhausted = true;
                         continue;
                     };
+                    if waiting == 0 {
+                        idle.since = Instant::now();
+                    }
                     self.put(&request);
                     // What is ready goes with it.
-                    while self.in_flight.len() < APPENDS_IN_FLIGHT_MAX && !self.peer.writer.is_full() {
+                    while self.may_put() {
                         match self.input.next().now_or_never() {
                             Some(Some(request)) => self.put(&request),
                             Some(None) => {
@@ -134,7 +200,8 @@ where
                             None => break,
                         }
                     }
-                    timeout(APPEND_PATIENCE, self.peer.writer.flush())
+                    let Some(idle) = &mut self.connection else { continue };
+                    timeout(APPEND_PATIENCE, idle.peer.writer.flush())
                         .await
                         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
                 }
@@ -142,45 +209,35 @@ where
         }
     }
 
+    fn may_put(&self) -> bool {
+        self.connection.as_ref().is_some_and(|idle| {
+            self.in_flight + idle.unanswered < APPENDS_IN_FLIGHT_MAX && !idle.peer.writer.is_full()
+        })
+    }
+
     fn put(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
-        self.peer
-            .writer
-            .put(kind::APPEND, &codec::encode_append(request));
-        self.in_flight.push_back(());
+        if let Some(idle) = &mut self.connection {
+            let body = codec::encode_append(request);
+            idle.peer.writer.put(kind::APPEND, &body);
+            self.in_flight += 1;
+        }
     }
 }
 
 impl RaftNetworkV2<TypeConfig> for Client {
     type SnapshotData = PathBuf;
 
-    /// Heartbeats; entries go by [`Self::stream_append`].
+    /// A stream of one. openraft itself sends everything by [`Self::stream_append`].
     async fn append_entries(
         &mut self,
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
-        let sending = async {
-            let mut peer = match self.append.take() {
-                Some(peer) => peer,
-                None => {
-                    let identity = &self.peers.identity;
-                    identity.connect(self.target, Class::Append).await?
-                }
-            };
-            let body = codec::encode_append(&request);
-            peer.writer.send(kind::APPEND, &body).await?;
-            let answer = peer.reader.next().await?;
-            let answer = answer.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-            let result = codec::decode_append_result(answer.body).ok_or_else(malformed)?;
-            if result.is_ok() {
-                self.append = Some(peer);
-            }
-            Ok::<_, io::Error>(result)
-        };
-        match timeout(option.soft_ttl(), sending).await {
-            Ok(Ok(result)) => Ok(result.into()),
-            Ok(Err(error)) => Err(unreachable(&error)),
-            Err(_) => Err(unreachable(&io::ErrorKind::TimedOut.into())),
+        let one = Box::pin(futures_util::stream::once(async { request }));
+        let mut answers = self.stream_append(one, option).await?;
+        match answers.next().await {
+            Some(result) => Ok(result?.into()),
+            None => Err(unreachable(&io::ErrorKind::UnexpectedEof.into())),
         }
     }
 
@@ -193,32 +250,21 @@ impl RaftNetworkV2<TypeConfig> for Client {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let peer = match self.append.take() {
-                Some(peer) => peer,
-                None => self
-                    .peers
-                    .identity
-                    .connect(self.target, Class::Append)
-                    .await
-                    .map_err(|error| unreachable(&error))?,
-            };
+            let connection = self.append_connection().await;
+            let connection = connection.map_err(|error| unreachable(&error))?;
             let state = Appending {
                 client: self,
-                peer,
+                connection: Some(connection),
                 input,
                 exhausted: false,
-                in_flight: VecDeque::new(),
+                in_flight: 0,
             };
             let answers = futures_util::stream::unfold(Some(state), async |state| {
                 let mut state = state?;
                 match state.next().await {
-                    // A refusal ends the stream, and the other side ends the connection.
                     Ok(Some(Err(refused))) => Some((Ok(Err(refused)), None)),
                     Ok(Some(done)) => Some((Ok(done), Some(state))),
-                    Ok(None) => {
-                        state.client.append = Some(state.peer);
-                        None
-                    }
+                    Ok(None) => None,
                     Err(error) => Some((Err(unreachable(&error)), None)),
                 }
             });

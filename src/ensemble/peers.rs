@@ -59,6 +59,8 @@ pub(crate) struct Peers {
     pub may_vote: AtomicBool,
     pub contact: Mutex<Option<Contact>>,
     pub lost: Notify,
+    /// Connections that each peer sends its appends by: heartbeats have their own.
+    pub appending: Mutex<BTreeMap<u64, usize>>,
     /// Who is a member by the configuration, for the first leader.
     pub configured: Vec<Member>,
     pub places: Arc<Semaphore>,
@@ -104,12 +106,29 @@ impl Peers {
         }
     }
 
-    /// A connection that a peer sends its appends by was reset or closed.
-    pub(crate) fn hung_up(&self, peer: u64) {
+    /// A peer begins to send appends by one more connection.
+    pub(crate) fn called(&self, peer: u64) {
+        *self.appending.lock().entry(peer).or_default() += 1;
+    }
+
+    /// A connection that a peer sent its appends by has ended. A leader is gone when it has closed
+    /// the last of them and was not refused: one that gives up a slow connection still has another.
+    pub(crate) fn hung_up(&self, peer: u64, closed_by_peer: bool) {
+        let mut appending = self.appending.lock();
+        let left = appending
+            .get(&peer)
+            .map_or(0, |count| count.saturating_sub(1));
+        if left > 0 {
+            appending.insert(peer, left);
+            return;
+        }
+        appending.remove(&peer);
+        drop(appending);
         let mut contact = self.contact.lock();
         if let Some(contact) = contact.as_mut()
             && contact.leader == peer
             && !contact.is_lost
+            && closed_by_peer
         {
             contact.is_lost = true;
             self.lost.notify_one();
