@@ -22,6 +22,8 @@ mod link;
 mod log_store;
 mod membership;
 mod network;
+#[cfg(test)]
+mod network_tests;
 mod peer;
 mod peers;
 mod state_machine;
@@ -41,7 +43,7 @@ use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::ProgressResponder;
-use openraft::{Config, Instant as _, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -286,26 +288,18 @@ impl Ensemble {
             Arc::clone(&cluster),
         )?;
         let marker = elect::Marker::new(&options.log_dir);
-        let peers = Arc::new(Peers {
-            identity: peer::Identity {
-                me: options.server_id,
-                secret: peering.secret,
-                cluster,
-                members: RwLock::default(),
-                net: peering.net,
-                complaints: peer::Complaints::default(),
-            },
-            raft: std::sync::OnceLock::new(),
-            snapshots: dir,
-            links: peering.links,
-            may_vote: (!marker.exists() && (is_alone || !log.is_empty())).into(),
-            contact: Mutex::default(),
-            lost: tokio::sync::Notify::new(),
-            appending: Mutex::default(),
-            configured: peering.members.clone(),
-            places: Arc::new(tokio::sync::Semaphore::new(peers::INBOUND_MAX)),
-            receiving: tokio::sync::Mutex::default(),
-        });
+        let identity = peer::Identity {
+            me: options.server_id,
+            secret: peering.secret,
+            cluster,
+            members: RwLock::default(),
+            net: peering.net,
+            complaints: peer::Complaints::default(),
+        };
+        let may_vote = !marker.exists() && (is_alone || !log.is_empty());
+        let configured = peering.members.clone();
+        let peers = Peers::new(identity, dir, peering.links, may_vote, configured);
+        let peers = Arc::new(peers);
         peers.set_members(peering.members.clone());
         let raft = Raft::new(
             options.server_id,
@@ -505,20 +499,28 @@ impl Ensemble {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let silence = if metrics.state == ServerState::Leader {
-            metrics.last_quorum_acked.map(|at| at.elapsed())
+            let configs = metrics.membership_config.membership().get_joint_config();
+            let acked = configs
+                .iter()
+                .map(|voters| self.peers.majority_answered(voters));
+            // None is less than any time.
+            acked.min().flatten().map(|at| at.elapsed())
         } else {
             let contact = *self.peers.contact.lock();
             contact.map(|contact| contact.heard.elapsed())
         };
         let members = types::members_of(metrics.membership_config.membership());
         let me = self.peers.identity.me;
-        let answers = metrics.heartbeat.iter().flatten();
-        let heard = answers
-            .filter(|(id, _)| **id != me)
-            .filter_map(|(id, at)| Some((*id, at.as_ref()?.elapsed())))
+        let is_leader = metrics.state == ServerState::Leader;
+        let answered = self.peers.answered.lock();
+        let heard = members
+            .iter()
+            .filter(|member| is_leader && member.id != me)
+            .filter_map(|member| Some((member.id, answered.get(&member.id)?.elapsed())))
             .collect();
+        drop(answered);
         Status {
-            is_leader: metrics.state == ServerState::Leader,
+            is_leader,
             is_voter: members.iter().any(|m| m.id == me && m.is_voter),
             leader: metrics.current_leader,
             out_of_touch: silence.unwrap_or_else(|| self.begun.elapsed()),

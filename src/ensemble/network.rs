@@ -1,10 +1,11 @@
 //! openraft's way out: each client is one connection to one peer, dialled when it is needed.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use openraft::base::{BoxFuture, BoxStream};
@@ -15,7 +16,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2, alias};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::peer::{Class, Peer, codec};
 use super::peers::{Peers, ask, kind};
@@ -48,23 +49,34 @@ pub(crate) struct Client {
 /// gone.
 struct Idle {
     peer: Peer,
-    /// Requests whose answers nobody waits for any more, and since when they are due.
-    unanswered: usize,
-    since: Instant,
+    /// When each unanswered request was sent.
+    sent: VecDeque<Instant>,
+    /// How many of them nobody waits for any more.
+    abandoned: usize,
 }
 
 impl Idle {
     fn new(peer: Peer) -> Self {
         Self {
             peer,
-            unanswered: 0,
-            since: Instant::now(),
+            sent: VecDeque::new(),
+            abandoned: 0,
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.sent.len() >= APPENDS_IN_FLIGHT_MAX
+    }
+
     fn is_stuck(&self) -> bool {
-        self.unanswered >= APPENDS_IN_FLIGHT_MAX
-            || (self.unanswered > 0 && self.since.elapsed() > APPEND_PATIENCE)
+        let oldest = self.sent.front();
+        self.is_full() || oldest.is_some_and(|sent| sent.elapsed() > APPEND_PATIENCE)
+    }
+
+    fn put(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
+        let body = codec::encode_append(request);
+        self.peer.writer.put(kind::APPEND, &body);
+        self.sent.push_back(Instant::now());
     }
 }
 
@@ -98,7 +110,9 @@ impl Client {
             Some(idle) if !idle.is_stuck() => Ok(idle),
             _ => {
                 let identity = &self.peers.identity;
-                Ok(Idle::new(identity.connect(self.target, Class::Append).await?))
+                Ok(Idle::new(
+                    identity.connect(self.target, Class::Append).await?,
+                ))
             }
         }
     }
@@ -129,13 +143,12 @@ struct Appending<'a, S> {
     input: S,
     /// Whether openraft has no more to send.
     exhausted: bool,
-    in_flight: usize,
 }
 
 impl<S> Drop for Appending<'_, S> {
     fn drop(&mut self) {
         if let Some(mut idle) = self.connection.take() {
-            idle.unanswered += self.in_flight;
+            idle.abandoned = idle.sent.len();
             self.client.append = Some(idle);
         }
     }
@@ -156,28 +169,30 @@ where
     }
 
     async fn exchange(&mut self) -> io::Result<Option<StreamAppendResult<TypeConfig>>> {
+        let Some(idle) = &mut self.connection else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
         loop {
-            if self.in_flight == 0 && self.exhausted {
+            if self.exhausted && idle.sent.len() == idle.abandoned {
                 return Ok(None);
             }
-            let Some(idle) = &mut self.connection else {
-                return Err(io::ErrorKind::NotConnected.into());
-            };
-            let waiting = self.in_flight + idle.unanswered;
-            let may_send = !self.exhausted && waiting < APPENDS_IN_FLIGHT_MAX;
+            let may_send = !self.exhausted && !idle.is_full();
             tokio::select! {
                 biased;
-                answer = timeout(APPEND_PATIENCE, idle.peer.reader.next()), if waiting > 0 => {
+                answer = timeout(APPEND_PATIENCE, idle.peer.reader.next()), if !idle.sent.is_empty() => {
                     let frame = answer
                         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
                         .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-                    idle.since = Instant::now();
                     let result = codec::decode_append_result(frame.body).ok_or_else(malformed)?;
-                    if idle.unanswered > 0 {
-                        idle.unanswered -= 1;
+                    if let Some(sent) = idle.sent.pop_front()
+                        && result.is_ok()
+                    {
+                        self.client.peers.answered(self.client.target, sent);
+                    }
+                    if idle.abandoned > 0 {
+                        idle.abandoned -= 1;
                         continue;
                     }
-                    self.in_flight -= 1;
                     return Ok(Some(result));
                 }
                 request = self.input.next(), if may_send => {
@@ -185,14 +200,11 @@ where
                         self.exhausted = true;
                         continue;
                     };
-                    if waiting == 0 {
-                        idle.since = Instant::now();
-                    }
-                    self.put(&request);
+                    idle.put(&request);
                     // What is ready goes with it.
-                    while self.may_put() {
+                    while !idle.is_full() && !idle.peer.writer.is_full() {
                         match self.input.next().now_or_never() {
-                            Some(Some(request)) => self.put(&request),
+                            Some(Some(request)) => idle.put(&request),
                             Some(None) => {
                                 self.exhausted = true;
                                 break;
@@ -200,26 +212,11 @@ where
                             None => break,
                         }
                     }
-                    let Some(idle) = &mut self.connection else { continue };
                     timeout(APPEND_PATIENCE, idle.peer.writer.flush())
                         .await
                         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
                 }
             }
-        }
-    }
-
-    fn may_put(&self) -> bool {
-        self.connection.as_ref().is_some_and(|idle| {
-            self.in_flight + idle.unanswered < APPENDS_IN_FLIGHT_MAX && !idle.peer.writer.is_full()
-        })
-    }
-
-    fn put(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
-        if let Some(idle) = &mut self.connection {
-            let body = codec::encode_append(request);
-            idle.peer.writer.put(kind::APPEND, &body);
-            self.in_flight += 1;
         }
     }
 }
@@ -257,7 +254,6 @@ impl RaftNetworkV2<TypeConfig> for Client {
                 connection: Some(connection),
                 input,
                 exhausted: false,
-                in_flight: 0,
             };
             let answers = futures_util::stream::unfold(Some(state), async |state| {
                 let mut state = state?;
