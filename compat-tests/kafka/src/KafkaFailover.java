@@ -120,13 +120,17 @@ public final class KafkaFailover {
         ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
         String key = "max.message.bytes";
         String value = Integer.toString(10_000 + topics);
-        admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(
-                new ConfigEntry(key, value), AlterConfigOp.OpType.SET)))).all().get();
+        // Brokers hear of a new topic one after the other, and any of them may be asked.
+        await("the " + key + " of " + topic + " is altered", () -> {
+            admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(
+                    new ConfigEntry(key, value), AlterConfigOp.OpType.SET)))).all().get();
+            return true;
+        });
         await("the brokers know the new " + key, () -> admin.describeConfigs(List.of(resource)).all().get()
                 .get(resource).get(key).value().equals(value));
         admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(2))).all().get();
         awaitInSync(topic, 2);
-        Tally.complete(clients, topic, KafkaCompat.produce(clients, topic, 2, 20));
+        equal("records acknowledged in " + topic, 20, KafkaCompat.produce(clients, topic, 2, 20).size());
         admin.deleteTopics(List.of(topic)).all().get();
         await("the znode of " + topic + " is gone", () -> !znodes.exists("/brokers/topics/" + topic));
         await("records are acknowledged", () -> producer.acknowledged.size() > acknowledged + RECORDS);
