@@ -9,6 +9,9 @@ import java.util.concurrent.TimeUnit;
 final class Semaphore extends Recipe {
     private static final int LEASES = 2;
 
+    /** Long enough for all users to want a lease at the same time. */
+    private static final long HOLD_MILLIS = 100;
+
     private final String path;
     private final Holders holders = new Holders(this, LEASES);
 
@@ -27,7 +30,7 @@ final class Semaphore extends Recipe {
             }
             try {
                 holders.enter(user.id);
-                Thread.sleep(WORK_MILLIS);
+                Thread.sleep(HOLD_MILLIS);
             } finally {
                 holders.leave(user.id);
                 semaphore.returnLease(lease);
