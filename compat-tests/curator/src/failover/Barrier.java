@@ -18,6 +18,9 @@ import java.util.concurrent.atomic.AtomicInteger;
 final class Barrier extends Recipe {
     private static final long WAIT_MILLIS = 10_000;
 
+    /** How long after the others one comes, and wants to go: they must wait for it. */
+    private static final long LATE_MILLIS = 50;
+
     private final String root;
     private int begun;
     private int broken;
@@ -55,14 +58,16 @@ final class Barrier extends Recipe {
     private record Passage(boolean in, int came, boolean out, int going) {}
 
     private boolean pass(List<User> users, ExecutorService threads) throws Exception {
-        String path = root + "/barrier-" + begun++;
+        String path = root + "/barrier-" + begun;
+        User late = users.get(begun++ % users.size());
         AtomicInteger came = new AtomicInteger();
         AtomicInteger going = new AtomicInteger();
         List<Callable<Passage>> passages = new ArrayList<>();
         for (User user : users) {
             DistributedDoubleBarrier barrier =
                     new DistributedDoubleBarrier(user.client, path, users.size());
-            passages.add(() -> pass(barrier, came, going));
+            long delay = user == late ? LATE_MILLIS : 0;
+            passages.add(() -> pass(barrier, delay, came, going));
         }
         List<Passage> passed = new ArrayList<>();
         for (Future<Passage> one : threads.invokeAll(passages)) {
@@ -87,15 +92,19 @@ final class Barrier extends Recipe {
     }
 
     private static Passage pass(
-            DistributedDoubleBarrier barrier, AtomicInteger came, AtomicInteger going)
+            DistributedDoubleBarrier barrier,
+            long delayMillis,
+            AtomicInteger came,
+            AtomicInteger going)
             throws Exception {
+        Thread.sleep(delayMillis);
         came.incrementAndGet();
         boolean in = barrier.enter(WAIT_MILLIS, TimeUnit.MILLISECONDS);
         int cameBy = came.get();
         if (!in) {
             return new Passage(false, cameBy, false, 0);
         }
-        Thread.sleep(WORK_MILLIS);
+        Thread.sleep(WORK_MILLIS + delayMillis);
         going.incrementAndGet();
         boolean out = barrier.leave(WAIT_MILLIS, TimeUnit.MILLISECONDS);
         return new Passage(true, cameBy, out, going.get());
