@@ -23,7 +23,7 @@ use jute::{ErrorCode, OpCode, Reader};
 
 use super::{Apply, ChangeKind, Flags, Reply};
 use crate::config::{Role, ServerSpec};
-use crate::tree::CONFIG_PATH;
+use crate::tree::{CONFIG_PATH, NodeId};
 
 /// Writes the first configuration of an ensemble; its body is the member lines. Servers only.
 pub const BEGIN_CONFIG: OpCode = OpCode(-100);
@@ -150,23 +150,42 @@ fn lines(members: &BTreeMap<u64, ServerSpec>) -> String {
     lines.join("\n")
 }
 
-/// Writes the configuration, as that of this request's zxid.
+/// Writes the configuration. Its version is this request's zxid, unless the one before has a higher
+/// one from a life that the log knows nothing of.
 pub(super) fn write(tx: &mut Apply<'_>, members: &str) -> Result<Reply, ErrorCode> {
     let id = tx.find(CONFIG_PATH)?;
-    let text = format!("{members}\nversion={:x}", tx.zxid.0);
+    let before = String::from_utf8_lossy(tx.tree.data(id).unwrap_or_default());
+    let before = parse(&before).map_or(0, |(_, version)| version);
+    let version = tx.zxid.0.max(before.saturating_add(1));
+    write_version(tx, id, members, version)
+}
+
+fn write_version(
+    tx: &mut Apply<'_>,
+    id: NodeId,
+    members: &str,
+    version: i64,
+) -> Result<Reply, ErrorCode> {
+    let text = format!("{members}\nversion={version:x}");
     tx.tree.set_config(id, text.as_bytes(), tx.zxid, tx.time_ms);
     tx.changed(ChangeKind::DataChanged, id, CONFIG_PATH.into());
     Ok(Reply::DataStat(text.into_bytes().into(), tx.tree.stat(id)))
 }
 
-/// The first configuration, unless there is one.
+/// The first configuration, unless there is one. It has the version of the dynamic file that it
+/// comes from, if that has one.
 pub(super) fn begin(tx: &mut Apply<'_>, body: &[u8]) -> Result<Reply, ErrorCode> {
     let id = tx.find(CONFIG_PATH)?;
     if !tx.tree.data(id).unwrap_or_default().is_empty() {
         return Ok(Reply::Empty);
     }
-    let members = str::from_utf8(body).map_err(|_| ErrorCode::MARSHALLING_ERROR)?;
-    write(tx, members)
+    let text = str::from_utf8(body).map_err(|_| ErrorCode::MARSHALLING_ERROR)?;
+    let (members, version) = match text.rsplit_once("\nversion=") {
+        Some((members, hex)) => (members, i64::from_str_radix(hex, 16)),
+        None => (text, Ok(tx.zxid.0)),
+    };
+    let version = version.map_err(|_| ErrorCode::MARSHALLING_ERROR)?;
+    write_version(tx, id, members, version)
 }
 
 /// The outcome that an [`END_RECONFIG`] carries.

@@ -65,11 +65,29 @@ pub(super) async fn carry_out(core: &Arc<Core>, ensemble: &Arc<Ensemble>) {
     }
 }
 
+impl Core {
+    /// Tells of the configuration that the ensemble has now.
+    pub(super) fn announce_configuration(&self, state: &State) {
+        let text = configuration(state);
+        self.configuration.send_if_modified(|known| {
+            let is_new = **known != *text;
+            if is_new {
+                *known = text.into();
+            }
+            is_new
+        });
+    }
+}
+
 /// The member lines of `/zookeeper/config`, when nothing is under way.
 fn written_members(state: &State) -> String {
     if state.reconfiguration().is_some() {
         return String::new();
     }
+    configuration(state)
+}
+
+fn configuration(state: &State) -> String {
     let id = state.tree.find(CONFIG_PATH);
     let data = id.and_then(|id| state.tree.data(id)).unwrap_or_default();
     String::from_utf8_lossy(data).into_owned()

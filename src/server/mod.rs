@@ -4,6 +4,7 @@
 //! deletes idle containers. All end with the process.
 
 mod connection;
+mod dynamic_file;
 mod health;
 mod listener;
 mod reaper;
@@ -164,6 +165,9 @@ impl Server {
             let (core, ensemble) = (Arc::clone(&core), Arc::clone(&ensemble));
             tokio::spawn(admin::metrics::drive(core, ensemble, Arc::clone(&config)));
         }
+        if let Some(file) = dynamic_file::DynamicFile::open(&config) {
+            tokio::spawn(file.follow(Arc::clone(&core)));
+        }
         tokio::spawn(drive_leases(Arc::clone(&core)));
         tokio::spawn(reaper::run(Arc::clone(&core), config.container.clone()));
         let mut addresses = Vec::new();
@@ -223,7 +227,8 @@ impl Server {
     }
 }
 
-/// The member lines of the configuration as `/zookeeper/config` has them.
+/// The member lines of the configuration as `/zookeeper/config` has them, and their version if they
+/// have one.
 fn first_members(config: &Config) -> String {
     let members = members(config);
     let mut lines: Vec<String> = members
@@ -231,6 +236,10 @@ fn first_members(config: &Config) -> String {
         .map(|member| format!("server.{}={}", member.id, member.spec))
         .collect();
     lines.sort();
+    let version = config.ensemble.config_version;
+    if version != 0 && !lines.is_empty() {
+        lines.push(format!("version={version:x}"));
+    }
     lines.join("\n")
 }
 
