@@ -18,6 +18,7 @@ use zookeeper_client::{Acls, Client, CreateMode, Error, EventType};
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
+const MARSHALLING_ERROR: i32 = -5;
 const DISABLED: i32 = -123;
 const BAD_ARGUMENTS: i32 = -8;
 const NO_QUORUM: i32 = -13;
@@ -29,21 +30,21 @@ fn start(kind: Kind, enabled: bool) -> Result<Ensemble> {
     Ensemble::start(kind, 3, 0, &settings)
 }
 
-/// One change, as the request carries it.
+/// One change, as the request carries it; what is absent is null there.
 #[derive(Clone, Debug)]
 struct Change {
-    joining: String,
-    leaving: String,
-    members: String,
+    joining: Option<String>,
+    leaving: Option<String>,
+    members: Option<String>,
     from: i64,
 }
 
 impl Default for Change {
     fn default() -> Self {
         Self {
-            joining: String::new(),
-            leaving: String::new(),
-            members: String::new(),
+            joining: None,
+            leaving: None,
+            members: None,
             from: -1,
         }
     }
@@ -51,27 +52,41 @@ impl Default for Change {
 
 impl Change {
     fn joining(text: &str) -> Self {
-        let joining = text.to_owned();
-        Self {
-            joining,
-            ..Self::default()
-        }
+        Self::default().and_joining(text)
     }
 
     fn leaving(text: &str) -> Self {
-        let leaving = text.to_owned();
+        Self::default().and_leaving(text)
+    }
+
+    fn members(text: &str) -> Self {
+        let members = Some(text.to_owned());
         Self {
-            leaving,
+            members,
             ..Self::default()
         }
     }
 
+    fn and_joining(mut self, text: &str) -> Self {
+        self.joining = Some(text.to_owned());
+        self
+    }
+
+    fn and_leaving(mut self, text: &str) -> Self {
+        self.leaving = Some(text.to_owned());
+        self
+    }
+
+    fn from(mut self, version: i64) -> Self {
+        self.from = version;
+        self
+    }
+
     fn request(&self) -> Request {
-        let text = |text: &str| {
-            Value::Blob(if text.is_empty() {
-                Blob::Null
-            } else {
-                Blob::text(text)
+        let text = |text: &Option<String>| {
+            Value::Blob(match text {
+                Some(text) => Blob::text(text),
+                None => Blob::Null,
             })
         };
         Request::named("reconfig")
@@ -140,6 +155,16 @@ fn refusals(kind: Kind) -> Result<Vec<(&'static str, i32)>> {
     let ensemble = start(kind, true)?;
     let before = config(ensemble.addr(1))?;
     expect(&ensemble, &before, &[1, 2, 3])?;
+    let line =
+        |id: usize| Ok::<_, anyhow::Error>(format!("server.{id}={}", ensemble.server_spec(id)?));
+    let (one, two) = (line(1)?, line(2)?);
+    let without_client = line(3)?
+        .replace(';', "\n")
+        .lines()
+        .next()
+        .map(str::to_owned);
+    let without_client = without_client.context("a line")?;
+    let observer = line(3)?.replace("participant", "observer");
     // Not on loopback, where addresses may be shared.
     let twice = "server.8=192.0.2.1:1:2:participant;192.0.2.1:3,\
                  server.9=192.0.2.2:1:2:participant;192.0.2.1:3";
@@ -148,17 +173,68 @@ fn refusals(kind: Kind) -> Result<Vec<(&'static str, i32)>> {
                   server.8=127.0.0.1:4:5:participant;2181,\
                   server.9=127.0.0.1:7:8:participant;2181,\
                   server.10=127.0.0.1:10:11:participant;2181";
-    let others_version = Change {
-        from: version(&before)? + 1,
-        ..Change::leaving("3")
-    };
+    let two_lines = "server.7=127.0.0.1:1:2:observer;2181\nserver.8=127.0.0.1:1:2:observer;2181";
+    let other = version(&before)? + 1;
     let changes = [
-        ("another version", others_version),
+        ("another version", Change::leaving("3").from(other)),
+        ("a version below all", Change::leaving("3").from(-2)),
+        (
+            "the version before the text",
+            Change::joining("nonsense").from(other),
+        ),
         ("not a server line", Change::joining("server.4=nonsense")),
+        ("no client port", Change::joining(&without_client)),
+        (
+            "equal ports",
+            Change::joining("server.4=127.0.0.1:1:1:observer;3"),
+        ),
+        ("no role", Change::joining("server.4=127.0.0.1:1:2:king;3")),
+        (
+            "two client ports",
+            Change::joining("server.4=127.0.0.1:1:2:observer;3;4"),
+        ),
+        (
+            "two equals signs",
+            Change::joining("server.4=127.0.0.1:1:2:observer;3=4"),
+        ),
+        ("lines instead of commas", Change::joining(two_lines)),
+        (
+            "joining no number",
+            Change::joining("server.x=127.0.0.1:1:2:observer;3"),
+        ),
+        ("leaving no number", Change::leaving("x")),
+        (
+            "leaving before joining",
+            Change::leaving("x").and_joining("nonsense"),
+        ),
         ("the address of another", Change::joining(twice)),
         ("one voter left", Change::leaving("2,3")),
         ("nobody left", Change::leaving("1,2,3")),
         ("a majority is absent", Change::joining(absent)),
+        ("an empty list", Change::members("")),
+        (
+            "an empty list before others",
+            Change::members("").and_leaving("3"),
+        ),
+        (
+            "a list of other keys",
+            Change::members(&format!("{one},{two},foo=1")),
+        ),
+        (
+            "a list with no server line",
+            Change::members(&format!("{one},server.2=foo")),
+        ),
+        (
+            "a list with no number",
+            Change::members(&format!("{one},{two},server.x=a:1:2")),
+        ),
+        ("a list of one voter", Change::members(&one)),
+        (
+            "a list of one voter and an observer",
+            Change::members(&format!("{one},{observer}")),
+        ),
+        ("a list of observers", Change::members(&observer)),
+        ("a list of absent servers", Change::members(absent)),
     ];
     let mut codes = Vec::new();
     for (name, change) in changes {
@@ -174,15 +250,136 @@ fn refusals(kind: Kind) -> Result<Vec<(&'static str, i32)>> {
 fn what_is_refused_has_zookeepers_codes() -> Result<()> {
     let expected = vec![
         ("another version", BAD_VERSION),
+        ("a version below all", BAD_VERSION),
+        ("the version before the text", BAD_VERSION),
         ("not a server line", BAD_ARGUMENTS),
+        ("no client port", BAD_ARGUMENTS),
+        ("equal ports", BAD_ARGUMENTS),
+        ("no role", BAD_ARGUMENTS),
+        ("two client ports", BAD_ARGUMENTS),
+        ("two equals signs", BAD_ARGUMENTS),
+        ("lines instead of commas", BAD_ARGUMENTS),
+        ("joining no number", MARSHALLING_ERROR),
+        ("leaving no number", MARSHALLING_ERROR),
+        ("leaving before joining", MARSHALLING_ERROR),
         ("the address of another", BAD_ARGUMENTS),
         ("one voter left", BAD_ARGUMENTS),
         ("nobody left", BAD_ARGUMENTS),
         ("a majority is absent", NO_QUORUM),
+        ("an empty list", BAD_ARGUMENTS),
+        ("an empty list before others", BAD_ARGUMENTS),
+        ("a list of other keys", BAD_ARGUMENTS),
+        ("a list with no server line", BAD_ARGUMENTS),
+        ("a list with no number", MARSHALLING_ERROR),
+        ("a list of one voter", BAD_ARGUMENTS),
+        ("a list of one voter and an observer", MARSHALLING_ERROR),
+        ("a list of observers", MARSHALLING_ERROR),
+        ("a list of absent servers", NO_QUORUM),
     ];
     assert_eq!(refusals(Kind::ZooKeeper)?, expected, "ZooKeeper");
     assert_eq!(refusals(Kind::Meerkat)?, expected, "Meerkat");
     Ok(())
+}
+
+// ---- what is understood -------------------------------------------------------------------------
+
+/// Each change and what the members are after it, all of them followed by one that goes back.
+fn forms(kind: Kind) -> Result<()> {
+    let ensemble = start(kind, true)?;
+    let own =
+        |id: usize| Ok::<_, anyhow::Error>(format!("server.{id}={}", ensemble.server_spec(id)?));
+    let (one, two, three) = (own(1)?, own(2)?, own(3)?);
+    let all = format!("{one}\n{two}\n{three}");
+    let three_without_client = three.split(';').next().context("a line")?;
+    let absent_observer = "server.9=127.0.0.1:1:2:observer;0.0.0.0:3";
+    let absent_voter = "server.9=127.0.0.1:1:2:participant;0.0.0.0:3";
+    let changes = [
+        ("nothing", Change::default(), all.clone()),
+        (
+            "empty texts",
+            Change::joining("").and_leaving(""),
+            all.clone(),
+        ),
+        (
+            "blanks",
+            Change::leaving(" 7 , ,8").and_joining(&format!(" , {three} ")),
+            all.clone(),
+        ),
+        ("somebody else leaves", Change::leaving("7,-1"), all.clone()),
+        (
+            "an observer that is absent",
+            Change::joining("server.9=127.0.0.1:1:2:observer;3"),
+            format!("{all}\n{absent_observer}"),
+        ),
+        (
+            "without the word server",
+            Change::joining("9=127.0.0.1:1:2:observer;3"),
+            format!("{all}\n{absent_observer}"),
+        ),
+        (
+            "a voter that is absent and not needed",
+            Change::joining("server.9=127.0.0.1:1:2;3"),
+            format!("{all}\n{absent_voter}"),
+        ),
+        (
+            "out and in",
+            Change::leaving("3").and_joining(&three),
+            all.clone(),
+        ),
+        (
+            "a list",
+            Change::members(&format!(
+                "{one},{two},{three},{absent_observer}\nversion=77"
+            )),
+            format!("{all}\n{absent_observer}"),
+        ),
+        (
+            "a list in another style",
+            Change::members(&all.replace('=', " : ")),
+            all.clone(),
+        ),
+        (
+            "a list before others",
+            Change::members(&all.replace('\n', ","))
+                .and_leaving("x")
+                .and_joining("y"),
+            all.clone(),
+        ),
+        (
+            "a list without a client port",
+            Change::members(&format!("{one},{two},{three_without_client}")),
+            format!("{one}\n{two}\n{three_without_client}"),
+        ),
+    ];
+    let mut before = config(ensemble.addr(1))?;
+    for (name, asked, expected) in changes {
+        let after = change(ensemble.addr(1), &asked).with_context(|| format!("{kind}, {name}"))?;
+        let expected = format!("{expected}\nversion={:x}", version(&after)?);
+        ensure!(
+            after == expected,
+            "{kind}, {name}: {after}\ninstead of\n{expected}"
+        );
+        ensure!(
+            version(&after)? > version(&before)?,
+            "{kind}, {name}: {before}\n{after}"
+        );
+        before = change(ensemble.addr(1), &Change::members(&all))?;
+        ensure!(
+            version(&before)? > version(&after)?,
+            "{kind}, {name}: {after}\n{before}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn zookeeper_understands_what_it_is_told_in_many_forms() -> Result<()> {
+    forms(Kind::ZooKeeper)
+}
+
+#[test]
+fn meerkat_understands_what_zookeeper_does() -> Result<()> {
+    forms(Kind::Meerkat)
 }
 
 /// Whoever is not the super user may only read the znode.

@@ -35,7 +35,7 @@ use draft::Draft;
 
 pub use four_letter_words::FourLetterWords;
 pub use jvm_flags::JvmFlags;
-pub use members::{Role, ServerAddress, ServerSpec};
+pub use members::{Role, ServerAddress, ServerSpec, member_entries};
 pub use rewrite::pointing_at;
 pub use sample::sample_file;
 pub use value::{DigestAlgorithm, HostPort, Secret};

@@ -28,6 +28,20 @@ pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, MalformedE
     Ok(entries)
 }
 
+/// The same from text that is characters already, as Java reads it from a string.
+pub(super) fn parse_text(text: &str) -> Result<BTreeMap<String, String>, MalformedEscape> {
+    let mut latin = String::with_capacity(text.len());
+    for unit in text.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii() => latin.push(char::from(byte)),
+            _ => {
+                let _ = write!(latin, "\\u{unit:04x}");
+            }
+        }
+    }
+    parse(latin.as_bytes())
+}
+
 /// The file without the entries whose key is not to be kept. Everything else stays as it is
 /// written, comments too; only the ends of lines become those of this system.
 pub(super) fn retain(
@@ -381,6 +395,12 @@ mod tests {
             let entries = parse(text.as_bytes());
             let expected = super::java_trim(&value).to_owned();
             prop_assert_eq!(entries, Ok([("a".to_owned(), expected)].into()));
+        }
+
+        #[test]
+        fn text_is_taken_as_characters(value in "[^\\x00-\\x20\\\\\x7f]{0,20}") {
+            let entries = super::parse_text(&format!("é={value}"));
+            prop_assert_eq!(entries, Ok([("é".to_owned(), value)].into()));
         }
 
         #[test]

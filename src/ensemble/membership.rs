@@ -51,75 +51,35 @@ pub enum ChangeError {
 
 type Node = Raft<TypeConfig, StateMachine>;
 
-/// Makes these the members. On an error servers that were added for it are removed again.
+/// Makes these the voters and observers. On an error [`settle`] takes back what was done for it.
 pub(super) async fn change(
     peers: &Arc<Peers>,
     raft: &Node,
     wanted: &[Member],
 ) -> Result<(), ChangeError> {
-    let before: BTreeSet<u64> = current(raft).iter().map(|member| member.id).collect();
-    let changed = try_change(peers, raft, wanted).await;
-    if let Err(error) = &changed
-        && !matches!(error, ChangeError::NotLeader | ChangeError::IsLeaving)
-    {
-        let voters: BTreeSet<u64> = current(raft)
-            .iter()
-            .filter(|member| member.is_voter)
-            .map(|member| member.id)
-            .collect();
-        let added: BTreeSet<u64> = current(raft)
-            .iter()
-            .map(|member| member.id)
-            .filter(|id| !before.contains(id) && !voters.contains(id))
-            .collect();
-        if !added.is_empty() {
-            let _ = propose(raft, ChangeMembers::RemoveNodes(added)).await;
-        }
-    }
-    changed
-}
-
-async fn try_change(peers: &Arc<Peers>, raft: &Node, wanted: &[Member]) -> Result<(), ChangeError> {
     let voters: BTreeSet<u64> = wanted.iter().filter(|m| m.is_voter).map(|m| m.id).collect();
     let known: BTreeMap<u64, Member> = current(raft).into_iter().map(|m| (m.id, m)).collect();
-    // Those that are there already must carry a majority unless new ones do.
-    let new: BTreeSet<u64> = voters
-        .iter()
-        .copied()
-        .filter(|id| !known.contains_key(id))
-        .collect();
-    let connected = voters
-        .iter()
-        .filter(|id| is_connected(peers, raft, **id))
-        .count();
-    if (connected + new.len()) * 2 <= voters.len() {
+    let is_voter = |id: &u64| known.get(id).is_some_and(|member| member.is_voter);
+    let old_voters: BTreeSet<u64> = known.keys().copied().filter(is_voter).collect();
+    let learning: BTreeSet<u64> = voters.difference(&old_voters).copied().collect();
+    let connected = || {
+        let staying = voters.intersection(&old_voters);
+        staying.filter(|id| is_connected(peers, raft, **id)).count()
+    };
+    if (connected() + learning.len()) * 2 <= voters.len() {
         return Err(ChangeError::NoQuorum);
-    }
-    let moved: BTreeMap<u64, BasicNode> = wanted
-        .iter()
-        .filter(|member| {
-            known
-                .get(&member.id)
-                .is_some_and(|before| before.spec != member.spec)
-        })
-        .map(|member| (member.id, BasicNode::new(&member.spec)))
-        .collect();
-    if !moved.is_empty() {
-        propose(raft, ChangeMembers::SetNodes(moved)).await?;
     }
     for member in wanted.iter().filter(|m| !known.contains_key(&m.id)) {
         let node = BasicNode::new(&member.spec);
         let added = raft.add_learner(member.id, node, false).await;
         added.map_err(refused)?;
     }
-    let learning = voters
-        .iter()
-        .copied()
-        .filter(|id| !known.get(id).is_some_and(|member| member.is_voter))
-        .collect();
-    caught_up(raft, learning).await?;
-    let is_voter = |id: &u64| known.get(id).is_some_and(|member| member.is_voter);
-    let old_voters: BTreeSet<u64> = known.keys().copied().filter(|id| is_voter(id)).collect();
+    // Some may be absent, as long as the others are a quorum.
+    let absent = caught_up(raft, learning.clone()).await?;
+    if (connected() + learning.len() - absent.len()) * 2 <= voters.len() {
+        return Err(ChangeError::NoQuorum);
+    }
+    move_to(raft, wanted).await?;
     if old_voters != voters {
         if !voters.contains(&peers.identity.me) {
             return Err(ChangeError::IsLeaving);
@@ -129,9 +89,28 @@ async fn try_change(peers: &Arc<Peers>, raft: &Node, wanted: &[Member]) -> Resul
     Ok(())
 }
 
-/// Removes everybody else. Those that go hear of it first: a client of theirs may wait for the end
-/// of the change.
-pub(super) async fn remove_others(raft: &Node, wanted: &[Member]) -> Result<(), ChangeError> {
+/// Has members dialled where they are to be found.
+async fn move_to(raft: &Node, wanted: &[Member]) -> Result<(), ChangeError> {
+    let known: BTreeMap<u64, Member> = current(raft).into_iter().map(|m| (m.id, m)).collect();
+    let has_moved = |member: &&Member| {
+        let known = known.get(&member.id);
+        known.is_some_and(|known| known.spec != member.spec)
+    };
+    let moved: BTreeMap<u64, BasicNode> = wanted
+        .iter()
+        .filter(has_moved)
+        .map(|member| (member.id, BasicNode::new(&member.spec)))
+        .collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    propose(raft, ChangeMembers::SetNodes(moved)).await
+}
+
+/// After a change, or an attempt at one: removes everybody else, and has the others dialled where
+/// they are. Those that go hear of it first: a client of theirs may wait for the end of the change.
+pub(super) async fn settle(raft: &Node, wanted: &[Member]) -> Result<(), ChangeError> {
+    move_to(raft, wanted).await?;
     let gone: BTreeSet<u64> = current(raft)
         .iter()
         .map(|member| member.id)
@@ -179,8 +158,10 @@ fn is_connected(peers: &Peers, raft: &Node, id: u64) -> bool {
     acked.is_some_and(|at| at.is_some_and(|at| at.elapsed() < CONNECTED))
 }
 
-/// Returns when all of them have nearly all of the log.
-async fn caught_up(raft: &Node, mut learning: BTreeSet<u64>) -> Result<(), ChangeError> {
+/// Waits until all of them have nearly all of the log. Returns those that are not there or make no
+/// progress.
+async fn caught_up(raft: &Node, mut learning: BTreeSet<u64>) -> Result<BTreeSet<u64>, ChangeError> {
+    let mut absent = BTreeSet::new();
     let mut progress: BTreeMap<u64, (u64, Instant)> = BTreeMap::new();
     loop {
         {
@@ -204,12 +185,13 @@ async fn caught_up(raft: &Node, mut learning: BTreeSet<u64>) -> Result<(), Chang
                 if index > *best {
                     (*best, *since) = (index, now);
                 } else if now.duration_since(*since) > patience {
-                    return Err(ChangeError::NoQuorum);
+                    absent.insert(*id);
                 }
             }
+            learning.retain(|id| !absent.contains(id));
         }
         if learning.is_empty() {
-            return Ok(());
+            return Ok(absent);
         }
         sleep(LOOK).await;
     }

@@ -434,7 +434,7 @@ impl Ensemble {
     }
 
     /// Makes these the voters and observers of the ensemble, as the leader; who else is a member stays
-    /// until [`Self::remove_others`]. May be called again for a change that another leader has begun.
+    /// until [`Self::settle_members`]. May be called again for a change that another leader has begun.
     ///
     /// # Errors
     /// Why the members are as they were.
@@ -442,12 +442,12 @@ impl Ensemble {
         membership::change(&self.peers, &self.raft, members).await
     }
 
-    /// Removes everybody who is not among these.
+    /// Removes everybody who is not among these, and finds these where they are said to be.
     ///
     /// # Errors
     /// This server does not lead any more, or Raft refuses.
-    pub async fn remove_others(&self, members: &[Member]) -> Result<(), ChangeError> {
-        membership::remove_others(&self.raft, members).await
+    pub async fn settle_members(&self, members: &[Member]) -> Result<(), ChangeError> {
+        membership::settle(&self.raft, members).await
     }
 
     /// Hands leadership to the voter that has most of the log, if this server leads, and returns

@@ -24,11 +24,11 @@ pub(super) async fn carry_out(core: &Arc<Core>, ensemble: &Arc<Ensemble>) {
     }
     loop {
         // What the last change has left.
-        let members = core.look(written_members);
-        if !members.is_empty()
-            && let Err(error) = ensemble.remove_others(&parse(&members)).await
+        let members = parse(&core.look(written_members));
+        if members.iter().any(|member| member.is_voter)
+            && let Err(error) = ensemble.settle_members(&members).await
         {
-            tracing::warn!(%error, "servers that were removed are still there");
+            tracing::warn!(%error, "the members are not yet as they are written");
         }
         let waiting = core.look(|state| state.reconfiguration().map(|r| r.members.clone()));
         let Some(members) = waiting else {

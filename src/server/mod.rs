@@ -373,7 +373,8 @@ fn settings(config: &Config, server: ServerId) -> Settings {
             .with(Flags::ENFORCE_QUOTA, config.enforce_quota)
             .with(Flags::SKIP_ACL, config.auth.skip_acl)
             .with(Flags::RECONFIG_ENABLED, config.ensemble.reconfig_enabled)
-            .with(Flags::ENSEMBLE, config.is_distributed()),
+            .with(Flags::ENSEMBLE, config.is_distributed())
+            .with(Flags::STANDALONE_DISABLED, !ensemble.standalone_enabled),
         tick_ms: i64::from(config.tick_time_ms),
         outstanding_max: u64::from(config.global_outstanding_limit),
         outbox_bytes_max: OUTBOX_BYTES_MAX,
