@@ -222,6 +222,8 @@ pub struct Ensemble {
     io_thread: Mutex<Option<JoinHandle<()>>>,
     /// They hold the log open: one takes snapshots when they are due, others follow the leader.
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    /// Accepts other servers, until it is taken.
+    listening: Mutex<Option<tokio::task::JoinHandle<()>>>,
     peers: Arc<Peers>,
     leadership: watch::Receiver<Leadership>,
     stop: watch::Sender<bool>,
@@ -331,6 +333,7 @@ impl Ensemble {
             let _ = raft.shutdown().await;
             return Err(error);
         }
+        let mut listening = None;
         if let Some(listener) = peering.listener {
             let (peers, members) = (Arc::clone(&peers), peering.members);
             tasks.push(tokio::spawn(elect::form(
@@ -345,7 +348,7 @@ impl Ensemble {
                 leadership.clone(),
             )));
             tasks.push(tokio::spawn(elect::replace_lost_leader(Arc::clone(&peers))));
-            tasks.push(tokio::spawn(inbound::listen(listener, peers, stopped)));
+            listening = Some(tokio::spawn(inbound::listen(listener, peers, stopped)));
         } else {
             let mut leadership = leadership.clone();
             let leads = |seen: &Leadership| matches!(seen, Leadership::Leading { .. });
@@ -366,6 +369,7 @@ impl Ensemble {
             progress,
             io_thread: Mutex::new(None),
             tasks,
+            listening: Mutex::new(listening),
             peers,
             leadership,
             stop,
@@ -385,6 +389,18 @@ impl Ensemble {
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
+    }
+
+    /// Accepts other servers here too, until the server stops.
+    pub fn listen(&self, listener: TcpListener) -> tokio::task::JoinHandle<()> {
+        let (peers, stopped) = (Arc::clone(&self.peers), self.stop.subscribe());
+        tokio::spawn(inbound::listen(listener, peers, stopped))
+    }
+
+    /// The task that accepts other servers, for whoever may have to end it. Gone after the first
+    /// call.
+    pub fn take_listening(&self) -> Option<tokio::task::JoinHandle<()>> {
+        self.listening.lock().take()
     }
 
     /// Opens a link to the leader.

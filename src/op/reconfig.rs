@@ -150,8 +150,8 @@ fn add<'a>(members: &'a mut Members, id: u64, text: &str) -> Result<&'a ServerSp
     if takes_place_of_another {
         return Err(ErrorCode::BAD_ARGUMENTS);
     }
-    let place = members.entry(id).insert_entry(server);
-    Ok(place.into_mut())
+    members.remove(&id);
+    Ok(members.entry(id).or_insert(server))
 }
 
 /// Where a server listens, but for addresses that every machine has: `;2181` is `0.0.0.0:2181` on

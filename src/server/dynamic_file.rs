@@ -18,8 +18,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::agreed::{Agreed, Agreements};
 use crate::config::{Config, ConfigError, ServerSpec, pointing_at};
-use crate::pipeline::{Core, Service};
+use crate::pipeline::Core;
 
 /// Why a file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -81,12 +82,10 @@ impl DynamicFile {
 
     /// Writes what the ensemble agrees on, for as long as the server lives.
     pub(super) async fn follow(mut self, core: Arc<Core>) {
-        let mut agreed = core.configuration();
-        let mut service = core.service_changes();
+        let mut agreements = Agreements::of(&core);
         loop {
-            let text = Arc::clone(&agreed.borrow_and_update());
-            let is_current = *service.borrow_and_update() == Service::Everybody;
-            if let Some(due) = self.due(&text, is_current) {
+            let agreed = agreements.look().filter(|agreed| self.is_due(agreed));
+            if let Some(due) = agreed {
                 // Disks may be slow, and nobody waits for this one.
                 let (mut file, version) = (self.clone(), due.version);
                 let writing = tokio::task::spawn_blocking(move || {
@@ -105,24 +104,17 @@ impl DynamicFile {
                     );
                 }
             }
-            let changed = tokio::select! {
-                changed = agreed.changed() => changed,
-                changed = service.changed() => changed,
-            };
-            if changed.is_err() {
+            if !agreements.changed().await {
                 return;
             }
         }
     }
 
-    /// What there is to write. While a server learns, it meets configurations that are older than
-    /// its file; once it is up to date whatever it has is right.
-    fn due(&mut self, text: &str, is_current: bool) -> Option<Agreed> {
-        let agreed = Agreed::parse(text)?;
+    /// Whether this is to be written.
+    fn is_due(&mut self, agreed: &Agreed) -> bool {
         let has_me = agreed.own_line(self.me).is_some();
-        let is_news = agreed.version > self.version || is_current && agreed.version != self.version;
         self.was_member |= has_me && agreed.version >= self.version;
-        (is_news && self.was_member).then_some(agreed)
+        self.was_member && agreed.overrules(self.version)
     }
 
     fn write(&mut self, agreed: &Agreed) -> Result<(), WriteError> {
@@ -191,30 +183,6 @@ impl DynamicFile {
     }
 }
 
-/// One configuration of the ensemble.
-struct Agreed {
-    /// Its `server.N=` lines.
-    members: String,
-    version: u64,
-}
-
-impl Agreed {
-    fn parse(text: &str) -> Option<Self> {
-        let (members, hex) = text.rsplit_once("\nversion=")?;
-        let is_line = |line: &str| ServerSpec::parse_line(line).is_some();
-        let agreed = Self {
-            members: members.to_owned(),
-            version: u64::from_str_radix(hex, 16).ok()?,
-        };
-        (!members.is_empty() && members.lines().all(is_line)).then_some(agreed)
-    }
-
-    fn own_line(&self, id: u64) -> Option<ServerSpec> {
-        let mut lines = self.members.lines().filter_map(ServerSpec::parse_line);
-        lines.find(|line| line.id == id)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -223,7 +191,8 @@ mod tests {
 
     use expect_test::{Expect, expect};
 
-    use super::{Agreed, DynamicFile};
+    use super::super::agreed::Agreed;
+    use super::DynamicFile;
 
     const LINES: &str = "server.1=a:1:2:participant;a:3\nserver.2=b:1:2:participant;b:3";
 
@@ -245,9 +214,10 @@ mod tests {
             let own = word.contains('+').then_some("\nserver.3=c:1:2");
             let version = word.trim_matches(['+', '!']);
             let text = format!("{LINES}{}\nversion={version}", own.unwrap_or_default());
-            if let Some(due) = file.due(&text, word.contains('!')) {
+            let agreed = Agreed::parse(&text, word.contains('!')).expect("a configuration");
+            if file.is_due(&agreed) {
                 written.push(word);
-                file.version = due.version;
+                file.version = agreed.version;
             }
         }
         expected.assert_eq(&written.join(" "));
@@ -262,14 +232,6 @@ mod tests {
         // A server that joins is not in the first ones.
         check(0, "1 2 3+ 4", expect!["3+ 4"]);
         check(0, "1 1! 3+!", expect!["3+!"]);
-    }
-
-    #[test]
-    fn what_is_no_configuration_is_left_alone() {
-        let mut file = file(Path::new("/"), 1, 1);
-        for text in ["", "\nversion=5", "junk\nversion=5", LINES, "\nversion=x"] {
-            assert!(file.due(text, true).is_none(), "{text}");
-        }
     }
 
     #[test]
@@ -289,7 +251,7 @@ mod tests {
         .expect("written");
         let mut file = file(dir.path(), 1, 0);
         file.back_up().expect("written");
-        let agreed = Agreed::parse(&format!("{LINES}\nversion=1f")).expect("a configuration");
+        let agreed = Agreed::parse(&format!("{LINES}\nversion=1f"), true).expect("a configuration");
         file.write(&agreed).expect("written");
         let read = |name: &str| fs::read_to_string(path(name)).expect("readable");
         assert_eq!(read("zoo.cfg.bak"), text);
@@ -322,7 +284,7 @@ mod tests {
         fs::write(dir.path().join("zoo.cfg"), LINES).expect("written");
         fs::create_dir(dir.path().join("zoo.cfg.dynamic.1f")).expect("created");
         let mut file = file(dir.path(), 1, 0);
-        let agreed = Agreed::parse(&format!("{LINES}\nversion=1f")).expect("a configuration");
+        let agreed = Agreed::parse(&format!("{LINES}\nversion=1f"), true).expect("a configuration");
         let error = file.write(&agreed).expect_err("a directory is in the way");
         assert!(error.to_string().contains("zoo.cfg.dynamic.1f"), "{error}");
         let left = fs::read_to_string(dir.path().join("zoo.cfg")).expect("readable");

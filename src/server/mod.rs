@@ -3,7 +3,9 @@
 //! Tasks: one accepts, one per connection, one proposes entries, one drives the lease clock, one
 //! deletes idle containers. All end with the process.
 
+mod agreed;
 mod connection;
+mod doors;
 mod dynamic_file;
 mod health;
 mod listener;
@@ -20,6 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::doors::Door;
 use crate::admin;
 use crate::auth::{self, Schemes};
 use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider, Role, ServerSpec};
@@ -171,10 +174,33 @@ impl Server {
         tokio::spawn(drive_leases(Arc::clone(&core)));
         tokio::spawn(reaper::run(Arc::clone(&core), config.container.clone()));
         let mut addresses = Vec::new();
-        if let Some(listener) = listener {
+        let shared = listener::Shared::new(
+            Arc::clone(&core),
+            Arc::clone(&ensemble),
+            Arc::clone(&config),
+        );
+        let until_stop = stopped.clone();
+        let accept = move |listener| {
+            let (shared, stopped) = (Arc::clone(&shared), until_stop.clone());
+            tokio::spawn(listener::run(listener, shared, stopped))
+        };
+        let accepting = listener.map(|listener| {
             addresses.extend(listener.local_addr());
-            let shared = listener::Shared::new(Arc::clone(&core), Arc::clone(&ensemble), config);
-            tokio::spawn(listener::run(listener, shared, stopped));
+            accept(listener)
+        });
+        if !is_alone && config.ensemble.reconfig_enabled {
+            let version = config.ensemble.config_version;
+            let clients = Door {
+                name: "client port",
+                at: config.client_listen.clone(),
+                backlog: config.client_listen_backlog,
+                accepting,
+                place: Box::new(|line| line.client.clone()),
+                open: Box::new(accept),
+            };
+            tokio::spawn(clients.follow(Arc::clone(&core), version, stopped.clone()));
+            let peers = peer_door(&config, &ensemble);
+            replication.spawn(peers.follow(Arc::clone(&core), version, stopped));
         }
         Ok(Self {
             core,
@@ -262,19 +288,36 @@ fn peer_listener(config: &Config, id: u64) -> Result<Option<TcpListener>, ServeE
         return Ok(None);
     }
     let own = config.servers.iter().find(|server| server.id == id);
-    let Some(own) = own.and_then(|server| server.addresses.first()) else {
+    let on_all_ips = config.ensemble.listen_on_all_ips;
+    let Some(address) = own.and_then(|own| peer_address(own, on_all_ips)) else {
         return Err(ServeError::NotListed(id));
     };
-    let host = if config.ensemble.listen_on_all_ips {
-        "0.0.0.0".to_owned()
-    } else {
-        own.host.clone()
-    };
-    let address = HostPort {
-        host,
-        port: own.quorum_port,
-    };
     listen(&address, None).map(Some)
+}
+
+/// Where a server listens to its peers.
+fn peer_address(server: &ServerSpec, on_all_ips: bool) -> Option<HostPort> {
+    let first = server.addresses.first()?;
+    let host = if on_all_ips { "0.0.0.0" } else { &first.host };
+    Some(HostPort {
+        host: host.to_owned(),
+        port: first.quorum_port,
+    })
+}
+
+/// The port between servers, which the ensemble has opened already.
+fn peer_door(config: &Config, ensemble: &Arc<Ensemble>) -> Door {
+    let on_all_ips = config.ensemble.listen_on_all_ips;
+    let own = config.own_server();
+    let ensemble = Arc::clone(ensemble);
+    Door {
+        name: "port between servers",
+        at: own.and_then(|own| peer_address(own, on_all_ips)),
+        backlog: None,
+        accepting: ensemble.take_listening(),
+        place: Box::new(move |line| peer_address(line, on_all_ips)),
+        open: Box::new(move |listener| ensemble.listen(listener)),
+    }
 }
 
 /// Longest secret; more is surely another file.
