@@ -349,6 +349,7 @@ fn patience(config: &Config) -> health::Patience {
         read_only: config
             .read_only_mode
             .then_some(tick.max(READ_ONLY_AFTER_MIN)),
+        leader_serves: config.ensemble.leader_serves,
     }
 }
 
