@@ -544,6 +544,17 @@ impl Ensemble {
         }
     }
 
+    /// Requests that the server has not answered yet.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn outstanding(&self, id: usize) -> Result<usize> {
+        let answer = server::ask_word(self.addr(id), "srvr", WORD_LIMIT)?;
+        let mut lines = answer.lines();
+        let count = lines.find_map(|line| line.strip_prefix("Outstanding: "));
+        Ok(count.context("no count")?.parse()?)
+    }
+
     /// What the server says it is; none when it does not serve, or not answer for a second.
     pub fn role(&self, id: usize) -> Option<Role> {
         let process = self.member(id).ok()?.process.as_ref()?;

@@ -8,18 +8,50 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use meerkat_compat_tests::change::{
-    Change, NO_QUORUM, PATIENCE, POLL, change, config, expect, start, version,
+    Change, NO_QUORUM, PATIENCE, POLL, change, config, expect, lines, start, version,
 };
 use meerkat_compat_tests::client::Admin;
-use meerkat_compat_tests::ensemble::Ensemble;
-use meerkat_compat_tests::server::Kind;
+use meerkat_compat_tests::ensemble::{Ensemble, Role};
+use meerkat_compat_tests::server::{Kind, Settings};
+use meerkat_compat_tests::wire::Request;
 use tokio::task::JoinHandle;
 use zookeeper_client::{Acls, Client, CreateMode, Error, EventType};
 
 const MARSHALLING_ERROR: i32 = -5;
+const IN_PROGRESS: i32 = -14;
 const DISABLED: i32 = -123;
 const BAD_ARGUMENTS: i32 = -8;
 const BAD_VERSION: i32 = -103;
+
+/// Makes a change behind which there are these members, as the ensemble knows them by now. Returns
+/// the new configuration.
+fn changed(
+    ensemble: &Ensemble,
+    asked: SocketAddr,
+    wanted: &Change,
+    ids: &[usize],
+) -> Result<String> {
+    let after = match change(asked, wanted) {
+        // ZooKeeper's servers drop their clients when their leader goes or their role changes, now
+        // and then before they answer.
+        Err(_) if ensemble.kind() == Kind::ZooKeeper => until_members(ensemble, asked, ids)?,
+        answered => answered?,
+    };
+    expect(ensemble, &after, ids)?;
+    Ok(after)
+}
+
+/// The configuration as soon as it has these members.
+fn until_members(ensemble: &Ensemble, addr: SocketAddr, ids: &[usize]) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match config(addr) {
+            Ok(config) if expect(ensemble, &config, ids).is_ok() => return Ok(config),
+            seen => ensure!(Instant::now() < deadline, "{seen:?}"),
+        }
+        std::thread::sleep(POLL);
+    }
+}
 
 // ---- what is refused ----------------------------------------------------------------------------
 
@@ -341,18 +373,6 @@ async fn write(addrs: String, stop: Arc<AtomicBool>) -> Result<usize> {
     }
 }
 
-/// The configuration as soon as it has these members.
-async fn until_members(ensemble: &Ensemble, addr: SocketAddr, ids: &[usize]) -> Result<String> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match config(addr) {
-            Ok(config) if expect(ensemble, &config, ids).is_ok() => return Ok(config),
-            seen => ensure!(Instant::now() < deadline, "{seen:?}"),
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
 async fn grow_and_lose_the_leader(kind: Kind) -> Result<()> {
     let mut ensemble = start(kind, true)?;
     let load = Load::start(ensemble.connect_string());
@@ -380,13 +400,12 @@ async fn grow_and_lose_the_leader(kind: Kind) -> Result<()> {
     let leader = ensemble.wait_for_leader()?;
     let stays: Vec<usize> = ensemble.ids().filter(|id| *id != leader).collect();
     let other = ensemble.addr(stays[0]);
-    let left = change(other, &Change::leaving(&leader.to_string()));
-    let after = match left {
-        // Its followers drop their clients when the leader goes, now and then before they answer.
-        Err(_) if kind == Kind::ZooKeeper => until_members(&ensemble, other, &stays).await?,
-        answered => answered?,
-    };
-    expect(&ensemble, &after, &stays)?;
+    let after = changed(
+        &ensemble,
+        other,
+        &Change::leaving(&leader.to_string()),
+        &stays,
+    )?;
     // Without the one that left the others carry on, so what was acknowledged is theirs.
     ensemble.kill(leader)?;
     ensemble.wait_for_leader()?;
@@ -421,4 +440,257 @@ async fn zookeeper_grows_under_load_and_its_leader_leaves() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn meerkat_grows_under_load_and_its_leader_leaves() -> Result<()> {
     grow_and_lose_the_leader(Kind::Meerkat).await
+}
+
+// ---- roles --------------------------------------------------------------------------------------
+
+/// Waits until a server has one of these roles.
+fn until_role(ensemble: &Ensemble, id: usize, roles: &[Role]) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let role = ensemble.role(id);
+        if role.is_some_and(|role| roles.contains(&role)) {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "server {id}: {role:?}\n{}",
+            ensemble.logs()
+        );
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A server gets another role; somebody else is asked for it.
+fn turn(ensemble: &mut Ensemble, id: usize, observer: bool, ids: &[usize]) -> Result<()> {
+    ensemble.moved(id, ensemble.place(id)?, observer)?;
+    let line = Change::joining(&lines(ensemble, &[id])?);
+    let asked = ids
+        .iter()
+        .find(|other| **other != id && ensemble.is_running(**other));
+    let asked = ensemble.addr(*asked.context("another server")?);
+    changed(ensemble, asked, &line, ids)?;
+    let voting = [Role::Leader, Role::Follower];
+    let roles = if observer {
+        &[Role::Observer][..]
+    } else {
+        &voting
+    };
+    until_role(ensemble, id, roles)
+}
+
+fn create(ensemble: &Ensemble, id: usize, path: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let asked = Admin::connect(ensemble.addr(id))
+            .and_then(|mut admin| admin.ask(&Request::named("create").path(path)));
+        match asked {
+            Ok((0, _)) => return Ok(()),
+            other => ensure!(Instant::now() < deadline, "create {path}: {other:?}"),
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn roles_change(kind: Kind) -> Result<()> {
+    let mut ensemble = start(kind, true)?;
+    let leader = ensemble.wait_for_leader()?;
+    // An observer may be added before it is there.
+    let observer = ensemble.add(true)?;
+    let line = Change::joining(&lines(&ensemble, &[observer])?);
+    changed(&ensemble, ensemble.addr(leader), &line, &[1, 2, 3, 4])?;
+    ensemble.launch(observer)?;
+    until_role(&ensemble, observer, &[Role::Observer])?;
+    turn(&mut ensemble, observer, false, &[1, 2, 3, 4])?;
+
+    // Its vote counts: without it there would be one of three.
+    let leader = ensemble.wait_for_leader()?;
+    let leaves = (1..=3).find(|id| *id != leader).context("a follower")?;
+    let left: Vec<usize> = (1..=4).filter(|id| *id != leaves).collect();
+    let leaving = Change::leaving(&leaves.to_string());
+    changed(&ensemble, ensemble.addr(leader), &leaving, &left)?;
+    ensemble.kill(leaves)?;
+    let fails = left
+        .iter()
+        .copied()
+        .find(|id| *id != leader && *id != observer);
+    let fails = fails.context("another follower")?;
+    ensemble.kill(fails)?;
+    create(&ensemble, observer, "/with-its-vote")?;
+    ensemble.start_one(fails)?;
+
+    turn(&mut ensemble, observer, true, &left)?;
+    // Its vote counts no more: the others are both of two.
+    ensemble.kill(observer)?;
+    create(&ensemble, fails, "/without-it")?;
+    ensemble.start_one(observer)?;
+    until_role(&ensemble, observer, &[Role::Observer])?;
+
+    // A leader that is to observe lets another one lead.
+    turn(&mut ensemble, observer, false, &left)?;
+    let leader = ensemble.wait_for_leader()?;
+    turn(&mut ensemble, leader, true, &left)?;
+    let next = ensemble.wait_for_leader()?;
+    ensure!(next != leader, "it leads still");
+    create(&ensemble, leader, "/through-an-observer")?;
+    turn(&mut ensemble, leader, false, &left)
+}
+
+#[test]
+fn servers_of_zookeeper_change_their_role_and_back() -> Result<()> {
+    roles_change(Kind::ZooKeeper)
+}
+
+#[test]
+fn servers_of_meerkat_change_their_role_and_back() -> Result<()> {
+    roles_change(Kind::Meerkat)
+}
+
+// ---- with servers that are away -----------------------------------------------------------------
+
+/// Of three voters one is gone: no other may leave, for the one that is left could decide nothing.
+fn quorum_stays(kind: Kind) -> Result<()> {
+    let mut ensemble = start(kind, true)?;
+    let leader = ensemble.wait_for_leader()?;
+    let others: Vec<usize> = (1..=3).filter(|id| *id != leader).collect();
+    let before = config(ensemble.addr(leader))?;
+    ensemble.kill(others[0])?;
+    let leaving = Change::leaving(&others[1].to_string());
+    let (err, _) = Admin::connect(ensemble.addr(leader))?.ask(&leaving.request())?;
+    ensure!(err == NO_QUORUM, "{kind}: {err}");
+    create(&ensemble, others[1], "/as-before")?;
+    ensure!(
+        config(ensemble.addr(leader))? == before,
+        "{kind}: the members have changed"
+    );
+    // The one that is gone may leave.
+    let leaving = Change::leaving(&others[0].to_string());
+    let mut stays = vec![leader, others[1]];
+    stays.sort_unstable();
+    changed(&ensemble, ensemble.addr(leader), &leaving, &stays)?;
+    create(&ensemble, others[1], "/without-it")
+}
+
+#[test]
+fn zookeeper_keeps_a_quorum() -> Result<()> {
+    quorum_stays(Kind::ZooKeeper)
+}
+
+#[test]
+fn meerkat_keeps_a_quorum() -> Result<()> {
+    quorum_stays(Kind::Meerkat)
+}
+
+/// Asks in a thread of its own, for the answer may take its time.
+fn ask(addr: SocketAddr, asked: &Change) -> Result<std::thread::JoinHandle<Result<i32>>> {
+    let mut admin = Admin::connect(addr)?;
+    let request = asked.request();
+    Ok(std::thread::spawn(move || Ok(admin.ask(&request)?.0)))
+}
+
+fn join(asking: std::thread::JoinHandle<Result<i32>>) -> Result<i32> {
+    match asking.join() {
+        Ok(answered) => answered,
+        Err(_) => bail!("a thread has panicked"),
+    }
+}
+
+/// While the followers stand still nothing is decided, and a second change comes too early.
+fn one_at_a_time(kind: Kind) -> Result<()> {
+    let mut ensemble = start(kind, true)?;
+    let leader = ensemble.wait_for_leader()?;
+    let followers: Vec<usize> = (1..=3).filter(|id| *id != leader).collect();
+    let observer = Change::joining("server.9=127.0.0.1:1:2:observer;3");
+    let (first, second) = (
+        Admin::connect(ensemble.addr(leader))?,
+        Admin::connect(ensemble.addr(leader))?,
+    );
+    for id in &followers {
+        ensemble.pause(*id)?;
+    }
+    let mut answers = Vec::new();
+    for (count, mut admin) in (1..).zip([first, second]) {
+        let request = observer.request();
+        answers.push(std::thread::spawn(move || Ok(admin.ask(&request)?.0)));
+        // They have arrived in this order.
+        let deadline = Instant::now() + PATIENCE;
+        while ensemble.outstanding(leader)? < count {
+            ensure!(Instant::now() < deadline, "{kind}: it does not arrive");
+            std::thread::sleep(POLL);
+        }
+    }
+    for id in &followers {
+        ensemble.resume(*id)?;
+    }
+    let codes = answers.into_iter().map(join).collect::<Result<Vec<_>>>()?;
+    ensure!(codes == [0, IN_PROGRESS], "{kind}: {codes:?}");
+    Ok(())
+}
+
+#[test]
+fn zookeeper_makes_one_change_at_a_time() -> Result<()> {
+    one_at_a_time(Kind::ZooKeeper)
+}
+
+#[test]
+fn meerkat_makes_one_change_at_a_time() -> Result<()> {
+    one_at_a_time(Kind::Meerkat)
+}
+
+// ---- a leader that dies in the middle -----------------------------------------------------------
+
+/// Voters that nobody runs: the leader waits for them a while before it goes on without them.
+const ABSENT_VOTER: &str = "server.9=127.0.0.1:1:2:participant;127.0.0.1:3";
+
+/// The leader is killed while a change is under way; a client of another server waits for its end.
+/// Returns what it is told.
+fn leader_dies_in_between(ensemble: &mut Ensemble, asked: &Change) -> Result<i32> {
+    let leader = ensemble.wait_for_leader()?;
+    let other = ensemble.ids().find(|id| *id != leader);
+    let other = ensemble.addr(other.context("another server")?);
+    let waiting = ask(other, asked)?;
+    let deadline = Instant::now() + PATIENCE;
+    // Not even a request that makes no sense is looked at meanwhile.
+    while Admin::connect(other)?
+        .ask(&Change::leaving("x").request())?
+        .0
+        != IN_PROGRESS
+    {
+        ensure!(Instant::now() < deadline, "it was over too soon");
+    }
+    ensemble.kill(leader)?;
+    let answer = join(waiting)?;
+    // Another one may be made at once.
+    let (err, _) = Admin::connect(other)?.ask(&Change::default().request())?;
+    ensure!(err == 0, "a change behind it: {err}");
+    ensemble.start_one(leader)?;
+    Ok(answer)
+}
+
+#[test]
+fn the_next_leader_ends_a_change() -> Result<()> {
+    let mut settings = Settings::default();
+    settings.set("reconfigEnabled=true")?;
+    let mut ensemble = Ensemble::start(Kind::Meerkat, 5, 0, &settings)?;
+    let asked = Change::joining(ABSENT_VOTER);
+    // Four of six remain.
+    assert_eq!(leader_dies_in_between(&mut ensemble, &asked)?, 0);
+    let after = config(ensemble.addr(1))?;
+    let expected = format!("{}\n{ABSENT_VOTER}\n", lines(&ensemble, &[1, 2, 3, 4, 5])?);
+    assert!(after.starts_with(&expected), "{after}");
+    Ok(())
+}
+
+#[test]
+fn the_next_leader_takes_back_what_cannot_be_done() -> Result<()> {
+    let mut ensemble = start(Kind::Meerkat, true)?;
+    let asked = Change::joining(ABSENT_VOTER);
+    // Two of four are no quorum.
+    assert_eq!(leader_dies_in_between(&mut ensemble, &asked)?, NO_QUORUM);
+    expect(&ensemble, &config(ensemble.addr(1))?, &[1, 2, 3])?;
+    // Nothing is left of it: two of three go on.
+    let leader = ensemble.wait_for_leader()?;
+    ensemble.kill(leader)?;
+    let stays = (1..=3).find(|id| *id != leader).context("another server")?;
+    create(&ensemble, stays, "/as-before")
 }

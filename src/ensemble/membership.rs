@@ -19,7 +19,7 @@ use super::peers::Peers;
 use super::state_machine::StateMachine;
 use super::types::{TypeConfig, members_of};
 
-/// A voter that has not answered a heartbeat for so long does not count as connected.
+/// A voter that does not answer a heartbeat for so long does not count as connected.
 const CONNECTED: Duration = Duration::from_millis(1500);
 
 /// How long a new server may make no progress before the change is given up.
@@ -62,11 +62,10 @@ pub(super) async fn change(
     let is_voter = |id: &u64| known.get(id).is_some_and(|member| member.is_voter);
     let old_voters: BTreeSet<u64> = known.keys().copied().filter(is_voter).collect();
     let learning: BTreeSet<u64> = voters.difference(&old_voters).copied().collect();
-    let connected = || {
-        let staying = voters.intersection(&old_voters);
-        staying.filter(|id| is_connected(peers, raft, **id)).count()
-    };
-    if (connected() + learning.len()) * 2 <= voters.len() {
+    let staying: BTreeSet<u64> = voters.intersection(&old_voters).copied().collect();
+    let is_quorum = |count: usize| count * 2 > voters.len();
+    let needed = (voters.len() / 2 + 1).saturating_sub(learning.len());
+    if !is_quorum(answering(peers, raft, &staying, needed).await + learning.len()) {
         return Err(ChangeError::NoQuorum);
     }
     for member in wanted.iter().filter(|m| !known.contains_key(&m.id)) {
@@ -76,7 +75,9 @@ pub(super) async fn change(
     }
     // Some may be absent, as long as the others are a quorum.
     let absent = caught_up(raft, learning.clone()).await?;
-    if (connected() + learning.len() - absent.len()) * 2 <= voters.len() {
+    let learnt = learning.len() - absent.len();
+    let needed = (voters.len() / 2 + 1).saturating_sub(learnt);
+    if !is_quorum(answering(peers, raft, &staying, needed).await + learnt) {
         return Err(ChangeError::NoQuorum);
     }
     move_to(raft, wanted).await?;
@@ -148,14 +149,27 @@ fn current(raft: &Node) -> Vec<Member> {
     members_of(metrics.membership_config.membership())
 }
 
-fn is_connected(peers: &Peers, raft: &Node, id: u64) -> bool {
-    if id == peers.identity.me {
-        return true;
+/// How many of these answer a heartbeat, when it is less than `needed`. One that has died a moment
+/// ago must not count: with it the new members could decide nothing, and nobody could go back.
+async fn answering(peers: &Peers, raft: &Node, ids: &BTreeSet<u64>, needed: usize) -> usize {
+    let since = Instant::now();
+    loop {
+        let count = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let answers = |id: &&u64| {
+                let at = metrics.heartbeat.as_ref().and_then(|acked| acked.get(id));
+                let is_new =
+                    at.is_some_and(|at| at.is_some_and(|at| at.elapsed() < since.elapsed()));
+                is_new || **id == peers.identity.me
+            };
+            ids.iter().filter(answers).count()
+        };
+        if count >= needed || since.elapsed() >= CONNECTED {
+            return count;
+        }
+        sleep(LOOK).await;
     }
-    let metrics = raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let acked = metrics.heartbeat.as_ref().and_then(|acked| acked.get(&id));
-    acked.is_some_and(|at| at.is_some_and(|at| at.elapsed() < CONNECTED))
 }
 
 /// Waits until all of them have nearly all of the log. Returns those that are not there or make no
