@@ -546,6 +546,65 @@ fn servers_of_meerkat_change_their_role_and_back() -> Result<()> {
     roles_change(Kind::Meerkat)
 }
 
+// ---- servers that have left ---------------------------------------------------------------------
+
+/// A server that has left goes on following and serving until it is stopped, and may come back.
+fn leave_and_come_back(kind: Kind) -> Result<()> {
+    let mut ensemble = start(kind, true)?;
+    let leader = ensemble.wait_for_leader()?;
+    let id = ensemble.ids().find(|id| *id != leader);
+    let id = id.context("a follower")?;
+    let stays: Vec<usize> = ensemble.ids().filter(|other| *other != id).collect();
+    let mut connected = Admin::connect(ensemble.addr(id))?;
+    let left = change(ensemble.addr(leader), &Change::leaving(&id.to_string()))?;
+    expect(&ensemble, &left, &stays)?;
+    // It sees what is written since.
+    for number in 0..30 {
+        create(&ensemble, leader, &format!("/n-{number}"))?;
+        let (err, _) = connected.ask(&Request::named("sync").path("/"))?;
+        ensure!(err == 0, "{kind}, sync: {err}");
+        let exists = Request::named("exists").path(&format!("/n-{number}"));
+        let (err, _) = connected.ask(&exists)?;
+        ensure!(err == 0, "{kind}, exists: {err}");
+        std::thread::sleep(POLL);
+    }
+    ensure!(
+        ensemble.role(id) == Some(Role::Follower),
+        "{kind}: {:?}",
+        ensemble.role(id)
+    );
+    create(&ensemble, id, "/through-it")?;
+
+    ensemble.kill(id)?;
+    if kind == Kind::Meerkat {
+        let deadline = Instant::now() + PATIENCE;
+        while !ensemble
+            .log_tail(leader)?
+            .contains("servers that have left are gone")
+        {
+            ensure!(Instant::now() < deadline, "{}", ensemble.log_tail(leader)?);
+            std::thread::sleep(POLL);
+        }
+    }
+    // Its own files do not have it any more.
+    let home = ensemble.home(id)?;
+    std::fs::copy(home.join("zoo.cfg.bak"), home.join("zoo.cfg"))?;
+    ensemble.launch(id)?;
+    let line = Change::joining(&lines(&ensemble, &[id])?);
+    changed(&ensemble, ensemble.addr(leader), &line, &[1, 2, 3])?;
+    create(&ensemble, id, "/back")
+}
+
+#[test]
+fn servers_leave_zookeeper_and_come_back() -> Result<()> {
+    leave_and_come_back(Kind::ZooKeeper)
+}
+
+#[test]
+fn servers_leave_meerkat_and_come_back() -> Result<()> {
+    leave_and_come_back(Kind::Meerkat)
+}
+
 // ---- with servers that are away -----------------------------------------------------------------
 
 /// Of three voters one is gone: no other may leave, for the one that is left could decide nothing.

@@ -1,8 +1,8 @@
 //! Changing who is a member while everybody works.
 //!
 //! A new server is a learner first: it gets the state without counting. Voters change in one joint
-//! step once all new ones have caught up. Those that go are
-//! removed at the very end. Every step may be repeated: a new leader that finds a
+//! step once all new ones have caught up. Those that have left are
+//! removed when they are gone. Every step may be repeated: a new leader that finds a
 //! change half done does it again from the beginning, and what is done already changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,8 +28,8 @@ const NO_PROGRESS_MAX: Duration = Duration::from_secs(10);
 /// How long a new server may take to answer at all. The client waits for as long.
 const NO_CONTACT_MAX: Duration = Duration::from_secs(2);
 
-/// How long the end of a change waits for servers that are removed by it.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a server that has left may be silent until it is no longer spoken to.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Entries that a new server may be behind when it becomes a voter.
 const BEHIND_MAX: u64 = 128;
@@ -65,7 +65,9 @@ pub(super) async fn change(
     let staying: BTreeSet<u64> = voters.intersection(&old_voters).copied().collect();
     let is_quorum = |count: usize| count * 2 > voters.len();
     let needed = (voters.len() / 2 + 1).saturating_sub(learning.len());
-    if !is_quorum(answering(peers, raft, &staying, needed).await + learning.len()) {
+    // What a leader has done before it died is not asked for again.
+    let is_done = is_decided_by(raft, &voters);
+    if !is_done && !is_quorum(answering(peers, raft, &staying, needed).await + learning.len()) {
         return Err(ChangeError::NoQuorum);
     }
     for member in wanted.iter().filter(|m| !known.contains_key(&m.id)) {
@@ -77,17 +79,26 @@ pub(super) async fn change(
     let absent = caught_up(raft, learning.clone()).await?;
     let learnt = learning.len() - absent.len();
     let needed = (voters.len() / 2 + 1).saturating_sub(learnt);
-    if !is_quorum(answering(peers, raft, &staying, needed).await + learnt) {
+    if !is_done && !is_quorum(answering(peers, raft, &staying, needed).await + learnt) {
         return Err(ChangeError::NoQuorum);
     }
     move_to(raft, wanted).await?;
-    if old_voters != voters {
-        if !voters.contains(&peers.identity.me) {
-            return Err(ChangeError::IsLeaving);
-        }
-        propose(raft, ChangeMembers::ReplaceAllVoters(voters)).await?;
+    if is_done {
+        return Ok(());
     }
-    Ok(())
+    if !voters.contains(&peers.identity.me) {
+        return Err(ChangeError::IsLeaving);
+    }
+    propose(raft, ChangeMembers::ReplaceAllVoters(voters)).await
+}
+
+/// Whether these are the voters, and no others have a say: a leader that died may have left the step
+/// between, where both the old voters and the new ones decide.
+fn is_decided_by(raft: &Node, voters: &BTreeSet<u64>) -> bool {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let configs = metrics.membership_config.membership().get_joint_config();
+    matches!(configs.as_slice(), [only] if only == voters)
 }
 
 /// Has members dialled where they are to be found.
@@ -108,39 +119,37 @@ async fn move_to(raft: &Node, wanted: &[Member]) -> Result<(), ChangeError> {
     propose(raft, ChangeMembers::SetNodes(moved)).await
 }
 
-/// After a change, or an attempt at one: removes everybody else, and has the others dialled where
-/// they are. Those that go hear of it first: a client of theirs may wait for the end of the change.
-pub(super) async fn settle(raft: &Node, wanted: &[Member]) -> Result<(), ChangeError> {
+/// After a change, or an attempt at one: takes back what was begun, and removes everybody else who is
+/// not there any more. A server that has left goes on following, without a vote, until it is stopped;
+/// returns whether there is one. Heartbeats have been sent since `since`.
+pub(super) async fn settle(
+    raft: &Node,
+    wanted: &[Member],
+    since: Instant,
+) -> Result<bool, ChangeError> {
     move_to(raft, wanted).await?;
-    let gone: BTreeSet<u64> = current(raft)
-        .iter()
-        .map(|member| member.id)
-        .filter(|id| !wanted.iter().any(|member| member.id == *id))
-        .collect();
-    if gone.is_empty() {
-        return Ok(());
+    let voters: BTreeSet<u64> = wanted.iter().filter(|m| m.is_voter).map(|m| m.id).collect();
+    if !is_decided_by(raft, &voters) {
+        propose(raft, ChangeMembers::ReplaceAllVoters(voters)).await?;
     }
-    let last = raft.metrics().borrow_watched().last_log_index.unwrap_or(0);
-    let until = Instant::now() + FAREWELL;
-    while Instant::now() < until && !have_all(raft, &gone, last) {
-        sleep(LOOK).await;
+    let others = current(raft).into_iter().map(|member| member.id);
+    let others = others.filter(|id| !wanted.iter().any(|member| member.id == *id));
+    let (staying, gone): (BTreeSet<u64>, BTreeSet<u64>) =
+        others.partition(|id| silence(raft, *id, since) < FAREWELL);
+    if !gone.is_empty() {
+        tracing::info!(servers = ?gone, "servers that have left are gone");
+        propose(raft, ChangeMembers::RemoveNodes(gone)).await?;
     }
-    // That it is committed they learn with the next heartbeat.
-    sleep(LOOK * 4).await;
-    propose(raft, ChangeMembers::RemoveNodes(gone)).await
+    Ok(!staying.is_empty())
 }
 
-fn have_all(raft: &Node, ids: &BTreeSet<u64>, last: u64) -> bool {
+/// How long a server has not answered.
+fn silence(raft: &Node, id: u64, since: Instant) -> Duration {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
-    let Some(replication) = &metrics.replication else {
-        return true;
-    };
-    let has = |id: &u64| {
-        let at = replication.get(id).and_then(|at| at.map(|at| at.index));
-        at.is_some_and(|index| index >= last)
-    };
-    ids.iter().all(has)
+    let acked = metrics.heartbeat.as_ref().and_then(|acked| acked.get(&id));
+    let acked = acked.and_then(|at| at.map(|at| at.elapsed()));
+    acked.unwrap_or_else(|| since.elapsed())
 }
 
 fn current(raft: &Node) -> Vec<Member> {

@@ -458,12 +458,18 @@ impl Ensemble {
         membership::change(&self.peers, &self.raft, members).await
     }
 
-    /// Removes everybody who is not among these, and finds these where they are said to be.
+    /// Takes back what was begun for other members than these, and removes who is not among them and
+    /// not there any more. Returns whether somebody is there who has left. This server leads since
+    /// `since`.
     ///
     /// # Errors
     /// This server does not lead any more, or Raft refuses.
-    pub async fn settle_members(&self, members: &[Member]) -> Result<(), ChangeError> {
-        membership::settle(&self.raft, members).await
+    pub async fn settle_members(
+        &self,
+        members: &[Member],
+        since: tokio::time::Instant,
+    ) -> Result<bool, ChangeError> {
+        membership::settle(&self.raft, members, since).await
     }
 
     /// Hands leadership to the voter that has most of the log, if this server leads, and returns
