@@ -605,6 +605,50 @@ fn servers_leave_meerkat_and_come_back() -> Result<()> {
     leave_and_come_back(Kind::Meerkat)
 }
 
+// ---- standaloneEnabled=false --------------------------------------------------------------------
+
+/// An ensemble of one grows and shrinks again.
+fn one_is_enough(kind: Kind) -> Result<()> {
+    let mut settings = Settings::default();
+    settings.set("reconfigEnabled=true")?;
+    settings.set("standaloneEnabled=false")?;
+    let mut ensemble = Ensemble::start(kind, 1, 0, &settings)?;
+    ensure!(
+        ensemble.role(1) == Some(Role::Leader),
+        "{:?}",
+        ensemble.role(1)
+    );
+    let (err, _) = Admin::connect(ensemble.addr(1))?.ask(&Change::leaving("1").request())?;
+    ensure!(err == BAD_ARGUMENTS, "{kind}: {err}");
+    let (err, _) = Admin::connect(ensemble.addr(1))?.ask(&Change::members("").request())?;
+    ensure!(err == MARSHALLING_ERROR, "{kind}: {err}");
+    ensure!(ensemble.add(false)? == 2, "the next id");
+    ensemble.launch(2)?;
+    let joining = Change::joining(&lines(&ensemble, &[2])?);
+    changed(&ensemble, ensemble.addr(1), &joining, &[1, 2])?;
+    until_role(&ensemble, 2, &[Role::Follower, Role::Leader])?;
+    create(&ensemble, 2, "/two")?;
+    let leader = ensemble.wait_for_leader()?;
+    let leaves = 3 - leader;
+    let leaving = Change::leaving(&leaves.to_string());
+    changed(&ensemble, ensemble.addr(leader), &leaving, &[leader])?;
+    ensemble.kill(leaves)?;
+    create(&ensemble, leader, "/one")?;
+    ensemble.kill(leader)?;
+    ensemble.start_one(leader)?;
+    create(&ensemble, leader, "/again")
+}
+
+#[test]
+fn one_voter_is_enough_for_zookeeper_when_told() -> Result<()> {
+    one_is_enough(Kind::ZooKeeper)
+}
+
+#[test]
+fn one_voter_is_enough_for_meerkat_when_told() -> Result<()> {
+    one_is_enough(Kind::Meerkat)
+}
+
 // ---- with servers that are away -----------------------------------------------------------------
 
 /// Of three voters one is gone: no other may leave, for the one that is left could decide nothing.
