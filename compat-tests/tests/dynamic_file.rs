@@ -324,3 +324,30 @@ fn servers_of_zookeeper_find_each_other_at_other_ports() -> Result<()> {
 fn servers_of_meerkat_find_each_other_at_other_ports() -> Result<()> {
     peer_ports(Kind::Meerkat)
 }
+
+/// One that was away while it was given other ports finds its place.
+fn moved_while_away(kind: Kind) -> Result<()> {
+    let mut ensemble = start(kind, true)?;
+    let leader = ensemble.wait_for_leader()?;
+    let away = ensemble.ids().find(|id| *id != leader);
+    let away = away.context("a follower")?;
+    ensemble.kill(away)?;
+    ensemble.moved(away, Place::loopback()?, false)?;
+    let line = Change::joining(&lines(&ensemble, &[away])?);
+    let after = change(ensemble.addr(leader), &line)?;
+    expect(&ensemble, &after, &[1, 2, 3])?;
+    ensemble.start_one(away)?;
+    let seen = config(ensemble.addr(away))?;
+    ensure!(seen == after, "{kind}: {seen}\ninstead of\n{after}");
+    all_follow(&ensemble, &after)
+}
+
+#[test]
+fn a_server_of_zookeeper_that_was_away_finds_its_place() -> Result<()> {
+    moved_while_away(Kind::ZooKeeper)
+}
+
+#[test]
+fn a_server_of_meerkat_that_was_away_finds_its_place() -> Result<()> {
+    moved_while_away(Kind::Meerkat)
+}

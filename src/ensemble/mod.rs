@@ -227,6 +227,8 @@ pub struct Ensemble {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     /// Accepts other servers, until it is taken.
     listening: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Where the others look for this server while it does not hear them.
+    place: watch::Sender<String>,
     peers: Arc<Peers>,
     leadership: watch::Receiver<Leadership>,
     stop: watch::Sender<bool>,
@@ -330,6 +332,7 @@ impl Ensemble {
             return Err(error);
         }
         let mut listening = None;
+        let place = watch::Sender::new(String::new());
         if let Some(listener) = peering.listener {
             let (peers, members) = (Arc::clone(&peers), peering.members);
             tasks.push(tokio::spawn(elect::form(
@@ -344,6 +347,10 @@ impl Ensemble {
                 leadership.clone(),
             )));
             tasks.push(tokio::spawn(elect::replace_lost_leader(Arc::clone(&peers))));
+            tasks.push(tokio::spawn(elect::find_place(
+                Arc::clone(&peers),
+                place.clone(),
+            )));
             listening = Some(tokio::spawn(inbound::listen(listener, peers, stopped)));
         } else {
             let mut leadership = leadership.clone();
@@ -366,6 +373,7 @@ impl Ensemble {
             io_thread: Mutex::new(None),
             tasks,
             listening: Mutex::new(listening),
+            place,
             peers,
             leadership,
             stop,
@@ -397,6 +405,12 @@ impl Ensemble {
     /// call.
     pub fn take_listening(&self) -> Option<tokio::task::JoinHandle<()>> {
         self.listening.lock().take()
+    }
+
+    /// This server's line where the others look for it, as far as it has had to ask; empty until then.
+    #[must_use]
+    pub fn place(&self) -> watch::Receiver<String> {
+        self.place.subscribe()
     }
 
     /// Opens a link to the leader.

@@ -35,6 +35,8 @@ pub(super) struct Door {
     /// Who accepts there.
     pub accepting: Option<JoinHandle<()>>,
     pub place: Place,
+    /// Where others look for it while this server does not hear what is agreed on.
+    pub sought: watch::Receiver<String>,
     pub open: Open,
 }
 
@@ -52,7 +54,12 @@ impl Door {
         let mut refused = None;
         loop {
             let agreed = agreements.look().filter(|agreed| agreed.overrules(version));
-            let place = agreed.and_then(|agreed| (self.place)(&agreed.own_line(me)?));
+            let sought = ServerSpec::parse(me, &self.sought.borrow_and_update());
+            let line = match agreed {
+                Some(agreed) => agreed.own_line(me),
+                None => sought,
+            };
+            let place = line.and_then(|line| (self.place)(&line));
             let place = place.filter(|place| self.at.as_ref() != Some(place));
             let is_refused = match &place {
                 None => false,
@@ -69,6 +76,7 @@ impl Door {
             refused = place.filter(|_| is_refused);
             tokio::select! {
                 goes_on = agreements.changed() => if !goes_on { return },
+                Ok(()) = self.sought.changed() => {}
                 () = sleep(RETRY), if is_refused => {}
                 _ = stopped.changed() => return,
             }

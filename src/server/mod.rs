@@ -196,6 +196,7 @@ impl Server {
                 backlog: config.client_listen_backlog,
                 accepting,
                 place: Box::new(|line| line.client.clone()),
+                sought: ensemble.place(),
                 open: Box::new(accept),
             };
             tokio::spawn(clients.follow(Arc::clone(&core), version, stopped.clone()));
@@ -316,6 +317,7 @@ fn peer_door(config: &Config, ensemble: &Arc<Ensemble>) -> Door {
         backlog: None,
         accepting: ensemble.take_listening(),
         place: Box::new(move |line| peer_address(line, on_all_ips)),
+        sought: ensemble.place(),
         open: Box::new(move |listener| ensemble.listen(listener)),
     }
 }
