@@ -51,6 +51,7 @@ use tokio::sync::watch;
 use crate::storage::rocks_log::RocksLog;
 use crate::storage::snapshots::SnapshotDir;
 use crate::storage::{StorageError, create_dir};
+#[cfg(not(simulation))]
 use log_store::LogStore;
 use network::Network;
 use peers::Peers;
@@ -58,6 +59,8 @@ use state_machine::StateMachine;
 use types::{Payload, TypeConfig};
 
 pub use link::{Link, LinkHandler, LinkReader, LinkWriter};
+#[cfg(simulation)]
+pub(crate) use log_store::LogStore;
 pub use membership::ChangeError;
 pub use peer::{Dialing, Member, Net, Stream, Tcp};
 
@@ -135,8 +138,8 @@ pub struct Peering {
     /// The members that the configuration lists, this server among them. Only the first start of
     /// an ensemble goes by it; then the log says who is a member.
     pub members: Vec<Member>,
-    /// Where other servers reach this one; none without an ensemble.
-    pub listener: Option<TcpListener>,
+    /// Where other servers reach this one.
+    pub inbound: Inbound,
     pub net: Arc<dyn Net>,
     /// Known to all servers of the cluster, when the configuration names one.
     pub secret: Option<Bytes>,
@@ -147,8 +150,18 @@ pub struct Peering {
 impl Peering {
     /// Whether this is a server without an ensemble.
     fn is_alone(&self) -> bool {
-        self.listener.is_none()
+        matches!(self.inbound, Inbound::Alone)
     }
+}
+
+/// How other servers reach this one.
+pub enum Inbound {
+    /// There are none.
+    Alone,
+    Tcp(TcpListener),
+    /// Connections as they come, each with the name of where it is from.
+    #[cfg(simulation)]
+    Streams(tokio::sync::mpsc::Receiver<(Stream, String)>),
 }
 
 /// Who leads, as far as this server knows.
@@ -275,7 +288,7 @@ impl Ensemble {
         }
     }
 
-    async fn start_on(
+    pub(crate) async fn start_on(
         options: &Options,
         machine: Arc<dyn Machine>,
         peering: Peering,
@@ -333,7 +346,7 @@ impl Ensemble {
         }
         let mut listening = None;
         let place = watch::Sender::new(String::new());
-        if let Some(listener) = peering.listener {
+        if !is_alone {
             let (peers, members) = (Arc::clone(&peers), peering.members);
             tasks.push(tokio::spawn(elect::form(
                 Arc::clone(&peers),
@@ -351,7 +364,18 @@ impl Ensemble {
                 Arc::clone(&peers),
                 place.clone(),
             )));
-            listening = Some(tokio::spawn(inbound::listen(listener, peers, stopped)));
+            match peering.inbound {
+                Inbound::Alone => {}
+                Inbound::Tcp(listener) => {
+                    listening = Some(tokio::spawn(inbound::listen(listener, peers, stopped)));
+                }
+                #[cfg(simulation)]
+                Inbound::Streams(mut streams) => tasks.push(tokio::spawn(async move {
+                    while let Some((stream, address)) = streams.recv().await {
+                        inbound::accept(&peers, stream, address, stopped.clone());
+                    }
+                })),
+            }
         } else {
             let mut leadership = leadership.clone();
             let leads = |seen: &Leadership| matches!(seen, Leadership::Leading { .. });
@@ -713,6 +737,16 @@ fn refuse_foreign(options: &Options) -> Result<(), StorageError> {
     Ok(())
 }
 
+#[cfg(not(simulation))]
+fn restores_leader() -> bool {
+    false
+}
+
+#[cfg(simulation)]
+fn restores_leader() -> bool {
+    crate::simulation::is_planted(crate::simulation::Planted::LeaderRestore)
+}
+
 fn raft_config(may_elect: bool) -> Result<Config, StartError> {
     Config {
         cluster_name: "meerkat".to_owned(),
@@ -726,7 +760,8 @@ fn raft_config(may_elect: bool) -> Result<Config, StartError> {
         // A snapshot may be large and the receiver's disk slow; each chunk has its own limit.
         install_snapshot_timeout: 600_000,
         replication_lag_threshold: 1 << 20,
-        enable_leader_restore: Some(false),
+        // With it, a leader that has lost what it had not flushed uses its indexes again.
+        enable_leader_restore: Some(restores_leader()),
         max_payload_entries: 1024,
         api_batch_capacity: 4096,
         purge_batch_size: 4096,
