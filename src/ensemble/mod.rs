@@ -15,6 +15,8 @@
 //! * snapshots are due by our own rule, see [`Options::snap_count`].
 
 mod elect;
+#[cfg(simulation)]
+mod executor;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inbound;
