@@ -53,20 +53,24 @@ pub(super) struct Imported {
 
 pub(super) fn run(import: &Import) -> Result<Imported, OfflineError> {
     let files = Files::list(&import.from, &import.from_log)?;
-    let extended_types = import.extended_types.unwrap_or(true);
-    let loaded = {
+    let read = |extended_types| {
         let bar = Bar::new("reading", files.bytes_to_read());
-        load(&files, extended_types, &|bytes| bar.advance(bytes))
+        load(&files, extended_types, &|bytes| bar.advance(bytes)).map_err(|why| {
+            OfflineError::Load {
+                path: import.from.clone(),
+                why,
+            }
+        })
     };
-    let loaded = loaded.map_err(|why| OfflineError::Load {
-        path: import.from.clone(),
-        why,
-    })?;
+    let mut loaded = read(true)?;
+    let extended_types = has_ttl_znodes(&loaded.image, import.extended_types)?;
+    if !extended_types {
+        loaded = read(false)?;
+    }
     let (mut image, account) = (loaded.image, loaded.account);
     if !account.damage.is_empty() && !import.despite_damage {
         return Err(OfflineError::Refused(damage_text(&account)));
     }
-    check_types(&image, import.extended_types)?;
     if import.members.len() > 1 {
         // The new ensemble writes its own.
         image.forget_config();
@@ -115,26 +119,27 @@ fn damage_text(account: &Account) -> String {
     text
 }
 
-/// Owners with the TTL mark are TTL znodes to a server with `extendedTypesEnabled`, and sessions of
-/// a server with id 255 to another.
-fn check_types(image: &Image, extended_types: Option<bool>) -> Result<(), OfflineError> {
+/// Whether owners with the TTL mark are TTL znodes. To a server without `extendedTypesEnabled` they
+/// are sessions, of a server with id 255; ZooKeeper would delete all TTL znodes when it starts so.
+fn has_ttl_znodes(image: &Image, configured: Option<bool>) -> Result<bool, OfflineError> {
     let is_marked = |owner: i64| matches!(Owner::from_raw(owner, true), Owner::Ttl(_));
+    let extended_types = configured.unwrap_or(true);
     if image.sessions.keys().any(|id| is_marked(*id)) {
-        return match extended_types {
-            Some(false) => Ok(()),
-            _ => Err(OfflineError::Refused(
+        if extended_types {
+            return Err(OfflineError::Refused(
                 "there are sessions of a server with id 255, which does not go with TTL znodes: name a configuration without extendedTypesEnabled".to_owned(),
-            )),
-        };
+            ));
+        }
+        return Ok(false);
     }
     let ttl = image
         .nodes()
         .find(|(_, node)| is_marked(node.stat.ephemeral_owner));
     match ttl {
-        Some((path, _)) if extended_types == Some(false) => Err(OfflineError::Refused(format!(
+        Some((path, _)) if !extended_types => Err(OfflineError::Refused(format!(
             "{path} is a TTL znode, but the configuration has no extendedTypesEnabled=true"
         ))),
-        _ => Ok(()),
+        _ => Ok(extended_types),
     }
 }
 

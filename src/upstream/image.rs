@@ -3,7 +3,11 @@
 //! A record may be applied to a tree that has it already, in whole or in part, and the outcome must
 //! be as if it had not. So everything that the record decides stands in it as a number; what fails
 //! is passed over. The oddities are `DataTree.java`'s and are kept: the result is what ZooKeeper
-//! itself would show when it starts from the same files.
+//! itself would show when it starts from the same files, but for two things:
+//! * A record that deletes and one that creates a znode again may meet a snapshot that has the new
+//!   znode and its children. ZooKeeper then forgets that they are its children: they can be read,
+//!   but no list has them, and the next snapshot loses them. Here they stay.
+//! * `/zookeeper/config`, which 3.4 does not have, is added.
 //!
 //! Invariants: `digest` is the sum over all znodes that are not below `/zookeeper`; an ephemeral is
 //! listed by its session and nothing else is.

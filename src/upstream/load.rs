@@ -52,8 +52,8 @@ pub struct SnapshotAccount {
     pub zxid: String,
     pub znodes: usize,
     pub sessions: usize,
-    /// Whether it carries a digest of the tree.
-    pub has_digest: bool,
+    /// The zxid whose tree it has the digest of: the last one while it was written.
+    pub written_until: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -171,7 +171,7 @@ fn newest_snapshot(
                     zxid: hex(file.zxid),
                     znodes: read.image.len(),
                     sessions: read.image.sessions.len(),
-                    has_digest: read.digest.is_some(),
+                    written_until: read.digest.map(|digest| hex(digest.zxid)),
                 });
                 return Ok(Some((read.image, read.digest)));
             }
