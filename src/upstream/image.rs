@@ -228,19 +228,18 @@ impl Image {
         )
     }
 
-    /// The lists that znodes use, each with a key of its own.
+    /// The lists that znodes use, in the order of those.
     #[must_use]
-    pub fn lists(&self) -> HashMap<AclList, i64> {
-        let mut keys = HashMap::new();
-        for node in self.nodes.values() {
-            if let ListRef::Known(list) = &node.acl {
-                let next = i64::try_from(keys.len())
-                    .unwrap_or(i64::MAX)
-                    .saturating_add(1);
-                keys.entry(AclList::clone(list)).or_insert(next);
-            }
-        }
-        keys
+    pub fn lists(&self) -> Vec<AclList> {
+        let mut seen = HashSet::new();
+        let known = self.nodes.values().filter_map(|node| match &node.acl {
+            ListRef::Known(list) => Some(list),
+            ListRef::Unknown(_) => None,
+        });
+        known
+            .filter(|list| seen.insert(AclList::clone(list)))
+            .cloned()
+            .collect()
     }
 
     // ---- znodes ----------------------------------------------------------------------------
@@ -576,6 +575,35 @@ impl Image {
         self.change(&format!("{QUOTA_ROOT}{subject}/{STATS}"), |node| {
             node.data = Some(track.to_text().into_bytes().into());
         });
+    }
+
+    /// The module's invariants, by a walk over everything.
+    ///
+    /// # Errors
+    /// A sentence that names the first one that does not hold.
+    pub fn check(&self) -> Result<(), String> {
+        let mut digest = 0u64;
+        let mut owned = 0;
+        for (path, node) in self.nodes() {
+            digest = digest.wrapping_add(digest_of(path, node));
+            if let Some(session) = self.session_of(node) {
+                owned += 1;
+                let listed = self.ephemerals.get(&session);
+                if !listed.is_some_and(|listed| listed.contains(path)) {
+                    return Err(format!("{path} is not listed by its session"));
+                }
+            }
+        }
+        if digest != self.digest {
+            return Err(format!("the digest is {:x}, not {digest:x}", self.digest));
+        }
+        if owned != self.ephemeral_count() {
+            return Err(format!(
+                "{} ephemerals are listed of {owned}",
+                self.ephemeral_count()
+            ));
+        }
+        Ok(())
     }
 
     // ---- behind the last record ------------------------------------------------------------

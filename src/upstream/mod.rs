@@ -21,6 +21,8 @@ pub mod input;
 pub mod load;
 pub mod password;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 pub mod txn_log;
 
 use std::io;

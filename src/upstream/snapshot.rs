@@ -14,8 +14,9 @@
 //! The tree changes while a snapshot is written, and its name is the zxid at the beginning: what it
 //! holds is repaired by the log behind that zxid.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use adler2::Adler32;
@@ -249,16 +250,23 @@ fn decode_digest(input: &mut Input<'_>) -> Result<Option<SnapshotDigest>, Stop> 
 pub fn write(path: &Path, image: &Image, progress: Progress<'_>) -> Result<(), FileError> {
     let failed = |source| FileError::io(path, source);
     let file = File::create(path).map_err(failed)?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    encode(&mut out, image, progress)
+        .and_then(|()| out.flush())
+        .and_then(|()| out.get_ref().sync_all())
+        .map_err(failed)
+}
+
+/// # Errors
+/// What is written to does not take it.
+pub fn encode(out: &mut dyn Write, image: &Image, progress: Progress<'_>) -> io::Result<()> {
     let mut out = Sealed {
-        out: BufWriter::with_capacity(1 << 20, file),
+        out,
         checksum: Adler32::new(),
         buffer: BytesMut::new(),
         progress,
     };
     write_parts(&mut out, image)
-        .and_then(|()| out.out.flush())
-        .and_then(|()| out.out.get_ref().sync_all())
-        .map_err(failed)
 }
 
 fn write_parts(out: &mut Sealed<'_>, image: &Image) -> io::Result<()> {
@@ -275,7 +283,9 @@ fn write_parts(out: &mut Sealed<'_>, image: &Image) -> io::Result<()> {
     }
     let lists = image.lists();
     put_len(lists.len(), &mut out.buffer);
-    for (list, key) in &lists {
+    let mut keys = HashMap::new();
+    for (list, key) in lists.iter().zip(1i64..) {
+        keys.insert(list, key);
         key.encode(&mut out.buffer);
         put_len(list.len(), &mut out.buffer);
         for entry in list.iter() {
@@ -288,7 +298,7 @@ fn write_parts(out: &mut Sealed<'_>, image: &Image) -> io::Result<()> {
         put_str(path, &mut out.buffer);
         node.data.as_deref().encode(&mut out.buffer);
         let key = match &node.acl {
-            ListRef::Known(list) => lists.get(list).copied().unwrap_or(OPEN_KEY),
+            ListRef::Known(list) => keys.get(list).copied().unwrap_or(OPEN_KEY),
             ListRef::Unknown(key) => *key,
         };
         key.encode(&mut out.buffer);
@@ -309,9 +319,9 @@ fn put_len(len: usize, out: &mut BytesMut) {
     i32::try_from(len).unwrap_or(i32::MAX).encode(out);
 }
 
-/// A file with its running checksum.
+/// What is written, with its running checksum.
 struct Sealed<'p> {
-    out: BufWriter<File>,
+    out: &'p mut dyn Write,
     checksum: Adler32,
     buffer: BytesMut,
     progress: Progress<'p>,

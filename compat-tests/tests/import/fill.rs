@@ -23,6 +23,29 @@ const PIPELINE: usize = 40;
 /// No znode's operation fails for want of rights alone.
 const DIGEST_ID: &str = "bob:fyVmFCwVbTJYrznoSu1koqYEYF0=";
 
+/// All access control lists. A znode keeps each of them in use: a snapshot that was written while
+/// lists came and went is one that ZooKeeper does not start from ("Failed to fetch acls").
+fn lists() -> Vec<List<Acl>> {
+    let entry = |perms, scheme, id| Acl {
+        perms,
+        scheme: Blob::text(scheme),
+        id: Blob::text(id),
+    };
+    let two = |perms| {
+        vec![
+            entry(31, "ip", "127.0.0.1"),
+            entry(perms, "world", "anyone"),
+        ]
+    };
+    vec![
+        open_acl(),
+        List::Items(vec![entry(31, "digest", DIGEST_ID)]),
+        List::Items(vec![entry(5, "digest", DIGEST_ID)]),
+        List::Items(two(1)),
+        List::Items(two(20)),
+    ]
+}
+
 /// What a release of ZooKeeper understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Release {
@@ -137,6 +160,11 @@ impl Fill {
                 requests.push(create.with("data", Value::Blob(Blob::text(text))));
             }
         }
+        requests.push(Request::named("create").path("/lists"));
+        for (number, list) in lists().into_iter().enumerate() {
+            let create = Request::named("create").path(&format!("/lists/{number}"));
+            requests.push(create.with("acl", Value::Acls(list)));
+        }
         for number in 0..BULK {
             let create = Request::named("create").path(&format!("/bulk/{number}"));
             requests.push(create.with("data", Value::Blob(Blob::Bytes(vec![7; 100]))));
@@ -220,20 +248,8 @@ impl Fill {
     }
 
     fn acl(&mut self) -> Value {
-        let entry = |perms, scheme, id| Acl {
-            perms,
-            scheme: Blob::text(scheme),
-            id: Blob::text(id),
-        };
-        let perms = self.rng.random_range(1..=31);
-        Value::Acls(match self.rng.random_range(0..6) {
-            0 => List::Items(vec![entry(perms, "digest", DIGEST_ID)]),
-            1 => List::Items(vec![
-                entry(31, "ip", "127.0.0.1"),
-                entry(perms, "world", "anyone"),
-            ]),
-            _ => open_acl(),
-        })
+        let lists = lists();
+        Value::Acls(lists[self.rng.random_range(0..lists.len())].clone())
     }
 
     fn single(&mut self) -> Request {
