@@ -3,10 +3,12 @@
 //! A record may be applied to a tree that has it already, in whole or in part, and the outcome must
 //! be as if it had not. So everything that the record decides stands in it as a number; what fails
 //! is passed over. The oddities are `DataTree.java`'s and are kept: the result is what ZooKeeper
-//! itself would show when it starts from the same files, but for two things:
+//! itself would show when it starts from the same files, but for three things:
 //! * A record that deletes and one that creates a znode again may meet a snapshot that has the new
 //!   znode and its children. ZooKeeper then forgets that they are its children: they can be read,
 //!   but no list has them, and the next snapshot loses them. Here they stay.
+//! * Their parent then counts them only when they were created by the oldest of the four kinds of
+//!   create. Here it counts them all: otherwise the digests in the log show that something is wrong.
 //! * `/zookeeper/config`, which 3.4 does not have, is added.
 //!
 //! Invariants: `digest` is the sum over all znodes that are not below `/zookeeper`; an ephemeral is
@@ -15,8 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 
-use jute::OpCode;
-use jute::proto::txn::{CreateTxn, StatPersisted, TxnBody, TxnHeader, TxnRecord};
+use jute::proto::txn::{StatPersisted, TxnBody, TxnHeader, TxnRecord};
 use jute::proto::{Acl, perms};
 
 use crate::tree::{AclEntry, AclList, CONFIG_PATH, Owner, StatsTrack};
@@ -331,7 +332,16 @@ impl Image {
 
     fn apply_single(&mut self, header: &TxnHeader, body: &TxnBody<'_>) {
         match body {
-            TxnBody::Create(op, txn) => self.apply_create(header, *op, txn),
+            TxnBody::Create(_, txn) => {
+                let new = New {
+                    path: txn.path.as_deref(),
+                    data: txn.data,
+                    acl: txn.acl.as_deref(),
+                    owner: if txn.ephemeral { header.client_id } else { 0 },
+                    parent_cversion: txn.parent_cversion,
+                };
+                self.create(header, &new);
+            }
             TxnBody::CreateContainer(txn) => {
                 let new = New {
                     path: txn.path.as_deref(),
@@ -374,40 +384,22 @@ impl Image {
         }
     }
 
-    fn apply_create(&mut self, header: &TxnHeader, op: OpCode, txn: &CreateTxn<'_>) {
-        let new = New {
-            path: txn.path.as_deref(),
-            data: txn.data,
-            acl: txn.acl.as_deref(),
-            owner: if txn.ephemeral { header.client_id } else { 0 },
-            parent_cversion: txn.parent_cversion,
-        };
-        let is_there_already = self.create(header, &new);
-        // Of a create that is there already the parent may not know; of the newer kinds of create
-        // upstream does not ask.
-        if is_there_already
-            && op == OpCode::CREATE
-            && let Some((parent, _)) = split(new.path.unwrap_or_default())
-        {
-            self.count_created(parent, txn.parent_cversion, header.zxid);
-        }
-    }
-
-    /// True when there is such a znode already; only its access control list changes then.
-    fn create(&mut self, header: &TxnHeader, new: &New<'_>) -> bool {
+    /// Of what is there already only the access control list changes. Its parent may not know of it
+    /// yet: it was deleted and created again by records that the snapshot has in part.
+    fn create(&mut self, header: &TxnHeader, new: &New<'_>) {
         let path = new.path.unwrap_or_default();
         let Some((parent, name)) = split(path) else {
-            return false;
+            return;
         };
         if name.is_empty() || !self.nodes.contains_key(parent) {
-            return false;
+            return;
         }
         let acl = self.known_acl(new.acl);
+        self.count_created(parent, new.parent_cversion, header.zxid);
         if let Some(there) = self.nodes.get_mut(path) {
             there.acl = acl;
-            return true;
+            return;
         }
-        self.count_created(parent, new.parent_cversion, header.zxid);
         let node = ImageNode {
             data: new.data.map(Into::into),
             acl,
@@ -433,7 +425,6 @@ impl Image {
         }
         let bytes = new.data.map_or(0, <[u8]>::len);
         self.add_to_quota(path, 1, signed(bytes));
-        false
     }
 
     /// Counters of created children only grow, and pzxid with them.

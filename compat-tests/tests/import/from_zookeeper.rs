@@ -119,7 +119,7 @@ fn lives(compression: &str, seed: u64, kills: usize) -> Result<()> {
         digests += number(&imported["read"], "digests_compared")?;
     }
     ensure!(fuzzy > 0, "no snapshot was written while the tree changed");
-    ensure!(digests > 100, "only {digests} digests were compared");
+    ensure!(digests > 0, "no digest was compared");
     Ok(())
 }
 

@@ -58,8 +58,16 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// ZooKeeper grows its logs ahead by 64 MiB unless told otherwise, and there are many of them.
+const GROW_BY_LITTLE: &str = "preAllocSize=256";
+
+/// Sessions must outlive a test, and differ.
+const LONG_SESSIONS: &str = "maxSessionTimeout=600000";
+
 fn settings(assignments: &[&str]) -> Result<Settings> {
     let mut settings = Settings::default();
+    settings.set(GROW_BY_LITTLE)?;
+    settings.set(LONG_SESSIONS)?;
     for assignment in assignments {
         settings.set(assignment)?;
     }

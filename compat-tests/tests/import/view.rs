@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::ParseIntError;
 
 use anyhow::{Context as _, Result, ensure};
 use meerkat_compat_tests::client::{Admin, Connection, Received, framed};
@@ -35,7 +36,11 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) fn of(server: &Server, sessions: &[Session]) -> Result<Self> {
-        let expiry = expiry(&server.word("dump")?);
+        // Before anything is written: a server does not speak with a client that has seen more.
+        if let Some(newest) = sessions.iter().max_by_key(|session| session.seen) {
+            attach(server.addr(), newest)?;
+        }
+        let expiry = expiry(&server.word("dump")?)?;
         let mut view = Self::of_address(server.addr(), sessions)?;
         view.expiry = expiry;
         Ok(view)
@@ -119,16 +124,27 @@ impl View {
     }
 }
 
-/// The sessions in the answer to `dump`, in the order of their expiry.
-fn expiry(dump: &str) -> Vec<Vec<String>> {
-    let sets = dump
-        .split("ephemeral nodes dump")
-        .next()
-        .unwrap_or_default();
+/// Sessions with the same time-out are tracked one after the other, and may fall into two ticks.
+const TOGETHER_S: i64 = 10;
+const DAY_S: i64 = 86_400;
+
+/// The sessions in the answer to `dump`, in the order of their expiry; those that expire at about
+/// the same time together.
+fn expiry(dump: &str) -> Result<Vec<Vec<String>>> {
+    let sets = dump.split("ephemeral nodes dump").next();
     let mut groups: Vec<Vec<String>> = Vec::new();
-    for line in sets.lines() {
-        if line.contains(" expire at ") {
-            groups.push(Vec::new());
+    let mut previous = None;
+    for line in sets.unwrap_or_default().lines() {
+        if let Some((_, date)) = line.split_once(" expire at ") {
+            let clock = date.split(' ').nth(3).context("no time of day")?;
+            let at = clock.split(':').try_fold(0, |sum, part| {
+                Ok::<i64, ParseIntError>(sum * 60 + part.parse::<i64>()?)
+            })?;
+            let is_far = |before: i64| (at - before).rem_euclid(DAY_S) > TOGETHER_S;
+            if previous.is_none_or(is_far) {
+                groups.push(Vec::new());
+            }
+            previous = Some(at);
         } else if let (Some(id), Some(group)) = (line.strip_prefix('\t'), groups.last_mut()) {
             group.push(id.to_owned());
         }
@@ -137,7 +153,7 @@ fn expiry(dump: &str) -> Vec<Vec<String>> {
     for group in &mut groups {
         group.sort();
     }
-    groups
+    Ok(groups)
 }
 
 fn znode(admin: &mut Admin, path: &str) -> Result<(String, Vec<String>)> {
