@@ -306,6 +306,11 @@ fn account_text(account: &Account) -> String {
         "applied {} records up to zxid {}, and compared the digest {} times\n",
         account.txns, account.last_zxid, account.digests_compared
     ));
+    if let Some(what) = &account.digest_differs {
+        text.push_str(&format!(
+            "{what}; ZooKeeper would go on with the same tree\n"
+        ));
+    }
     for path in &account.orphaned_ephemerals {
         text.push_str(&format!("left out {path}: its session is gone\n"));
     }

@@ -144,6 +144,45 @@ fn a_record_that_was_not_written_whole_is_left_out() -> Result<()> {
     Ok(())
 }
 
+/// As zlib has it.
+fn adler32(bytes: &[u8]) -> u32 {
+    let (a, b) = bytes.iter().fold((1u32, 0u32), |(a, b), byte| {
+        let a = (a + u32::from(*byte)) % 65_521;
+        (a, (a + b) % 65_521)
+    });
+    b << 16 | a
+}
+
+#[test]
+fn a_digest_that_differs_is_told() -> Result<()> {
+    let case = Case::new()?;
+    let sound = zk_server_json(&["check", text(&case.from)])?;
+    ensure!(sound["digest_differs"].is_null(), "{sound}");
+    let (path, end) = last_log(&case)?;
+    let mut bytes = fs::read(&path)?;
+    // Of the last record with a digest: one that was no error.
+    let mut last = None;
+    let mut at = 16;
+    while at + 1 < end {
+        let len = u32::from_be_bytes(bytes[at + 8..at + 12].try_into()?) as usize;
+        let is_error = bytes[at + 12 + 28..at + 12 + 32] == [0xff; 4];
+        if !is_error {
+            last = Some((at, len));
+        }
+        at += 12 + len + 1;
+    }
+    let (at, len) = last.context("no record")?;
+    let payload = at + 12..at + 12 + len;
+    bytes[payload.end - 1] ^= 1;
+    let checksum = u64::from(adler32(&bytes[payload]));
+    bytes[at..at + 8].copy_from_slice(&checksum.to_be_bytes());
+    fs::write(&path, bytes)?;
+    let imported = zk_server_json(&["import", text(&case.from), "--to", text(&case.to)])?;
+    let said = imported["read"]["digest_differs"].as_str();
+    ensure!(said.is_some_and(|said| said.contains("0x")), "{imported}");
+    Ok(())
+}
+
 #[test]
 fn a_missing_log_is_told() -> Result<()> {
     let case = Case::new()?;
