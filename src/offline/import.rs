@@ -197,3 +197,27 @@ impl SnapshotSource for Frozen {
 pub(super) fn is_zookeepers(dir: &Path) -> bool {
     dir.join(crate::upstream::files::VERSION_DIR).is_dir()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_epoch_is_behind_all_that_a_client_may_have_heard_of() {
+        let next = |zxid, epoch| next_epoch(zxid, epoch).map(|zxid| zxid.0).ok();
+        assert_eq!(next(0x27, 0), Some(1 << 32), "a server without an ensemble");
+        assert_eq!(next(3 << 32 | 9, 3), Some(4 << 32));
+        assert_eq!(
+            next(3 << 32 | 9, 5),
+            Some(6 << 32),
+            "a leader without a write"
+        );
+        assert_eq!(
+            next(3 << 32 | 9, 2),
+            Some(4 << 32),
+            "a file that was left behind"
+        );
+        assert_eq!(next(-1, 0), Some(1 << 32));
+        assert_eq!(next(0x7fff_ffff << 32, 0), None);
+    }
+}
