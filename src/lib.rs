@@ -20,6 +20,9 @@ pub mod admin;
 pub mod config;
 pub mod server;
 
+pub mod offline;
+pub mod upstream;
+
 pub mod client;
 pub mod load;
 

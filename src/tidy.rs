@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module with those that it may use. Nothing points back.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("types", &[]),
     ("tree", &["types"]),
     ("auth", &["tree", "types"]),
@@ -34,6 +34,14 @@ const MAY_USE: [(&str, &[&str]); 17] = [
         "server",
         &[
             "admin", "auth", "config", "ensemble", "op", "pipeline", "session", "state", "types",
+        ],
+    ),
+    ("upstream", &["tree"]),
+    (
+        "offline",
+        &[
+            "auth", "config", "ensemble", "op", "server", "session", "state", "storage", "tree",
+            "types", "upstream",
         ],
     ),
     ("client", &[]),
