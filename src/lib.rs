@@ -21,6 +21,7 @@ pub mod server;
 
 pub mod client;
 pub mod load;
+pub mod shell;
 
 /// What `srvr`, `stat` and `mntr` call our version: the ZooKeeper release whose protocol and
 /// output we follow, then our own, then the day of its release. Scripts parse the number in front.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module with those that it may use. Nothing points back.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("types", &[]),
     ("tree", &["types"]),
     ("auth", &["tree", "types"]),
@@ -38,6 +38,8 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ),
     ("client", &[]),
     ("load", &["client"]),
+    // Of the configuration only the grammar of properties and of server lines.
+    ("shell", &["client", "config"]),
 ];
 
 /// Modules whose outcome must follow from their input alone.

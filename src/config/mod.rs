@@ -34,7 +34,8 @@ use draft::Draft;
 
 pub use four_letter_words::FourLetterWords;
 pub use jvm_flags::JvmFlags;
-pub use members::{Role, ServerAddress, ServerSpec};
+pub use members::{Role, ServerAddress, ServerSpec, parse_members};
+pub use properties::{MalformedEscape, parse as parse_properties};
 pub use sample::sample_file;
 pub use value::{DigestAlgorithm, HostPort, Secret};
 
