@@ -10,6 +10,7 @@
 //! **Invariant:** what the server sent before a reply is in the [`Notices`] before the reply is
 //! given to its caller.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use jute::proto::{
     CreateTtlRequest, DeleteRequest, ExistsRequest, ExistsResponse, GetAclRequest, GetAclResponse,
     GetAllChildrenNumberRequest, GetAllChildrenNumberResponse, GetChildren2Response,
     GetChildrenRequest, GetDataRequest, GetDataResponse, GetEphemeralsRequest,
-    GetEphemeralsResponse, MultiOp, MultiRequest, MultiResponse, ReconfigRequest,
+    GetEphemeralsResponse, MultiOp, MultiRequest, MultiResponse, MultiResult, ReconfigRequest,
     RemoveWatchesRequest, SetAclRequest, SetAclResponse, SetDataRequest, SetDataResponse,
     SetWatches, SetWatches2, Stat, SyncRequest, WhoAmIResponse, add_watch_mode, create_mode,
     watcher_type, xid,
@@ -48,8 +49,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Between two searches for a server that takes writes: grows likewise.
 const SEARCH_MIN: Duration = Duration::from_millis(100);
 const SEARCH_MAX: Duration = Duration::from_secs(60);
-/// How long one server may take to say whether it takes writes.
-const SEARCH_LIMIT: Duration = Duration::from_secs(1);
+/// How long a server may take to answer a four-letter word, and how much it may say, in bytes.
+const ASK_LIMIT: Duration = Duration::from_secs(1);
+const ANSWER_MAX: u64 = 16 << 20;
 /// How long the end of a session may take before it is left to expire.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Bytes of paths in one request that arms watches again, as upstream's.
@@ -116,6 +118,60 @@ pub struct CreateOptions {
     pub sequential: bool,
     pub container: bool,
     pub ttl_ms: Option<i64>,
+}
+
+/// One change of several that are applied together.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Create {
+        path: String,
+        data: Option<Vec<u8>>,
+        acl: Vec<Acl<'static>>,
+    },
+    SetData {
+        path: String,
+        data: Option<Vec<u8>>,
+        version: i32,
+    },
+    Delete {
+        path: String,
+        version: i32,
+    },
+}
+
+impl Change {
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Create { path, .. } | Self::SetData { path, .. } | Self::Delete { path, .. } => {
+                path
+            }
+        }
+    }
+
+    fn op<'a>(&'a self, server_path: &'a str) -> MultiOp<'a> {
+        let path = text(server_path);
+        match self {
+            Self::Create { data, acl, .. } => {
+                let request = CreateRequest {
+                    path,
+                    data: data.as_deref(),
+                    acl: Some(acl.clone()),
+                    flags: create_mode::PERSISTENT,
+                };
+                MultiOp::Create(OpCode::CREATE, request)
+            }
+            Self::SetData { data, version, .. } => MultiOp::SetData(SetDataRequest {
+                path,
+                data: data.as_deref(),
+                version: *version,
+            }),
+            Self::Delete { version, .. } => MultiOp::Delete(DeleteRequest {
+                path,
+                version: *version,
+            }),
+        }
+    }
 }
 
 /// Which connection, if any. `failures` counts connections lost and rounds without one.
@@ -221,6 +277,12 @@ impl Keeper {
             Link::Up(client) => Some(client.session().id),
             _ => None,
         }
+    }
+
+    /// Those of the connect string.
+    #[must_use]
+    pub fn servers(&self) -> &[Host] {
+        self.shared.hosts.servers()
     }
 
     /// Waits until a connection stands, or the first round over all servers has failed, or the
@@ -437,32 +499,34 @@ impl Keeper {
             .map(drop)
     }
 
-    /// Deletes all of `paths`, in order, or none of them.
+    /// Applies all changes, in order, or none of them.
     ///
     /// # Errors
-    /// The code of the operation that failed.
-    pub async fn delete_together(&self, paths: &[String]) -> Result<(), ErrorCode> {
-        let paths = paths.iter().map(|path| self.shared.hosts.server_path(path));
-        let paths: Vec<String> = paths.collect();
-        let ops = paths.iter().map(|path| {
-            MultiOp::Delete(DeleteRequest {
-                path: text(path),
-                version: -1,
-            })
-        });
+    /// The code of the change that failed, and its number where there is one.
+    pub async fn apply(&self, changes: &[Change]) -> Result<(), (Option<usize>, ErrorCode)> {
+        let paths = changes.iter().map(Change::path);
+        let paths: Vec<String> = paths
+            .map(|path| self.shared.hosts.server_path(path))
+            .collect();
+        let ops = changes
+            .iter()
+            .zip(&paths)
+            .map(|(change, path)| change.op(path));
         let request = MultiRequest { ops: ops.collect() };
-        let reply = self.call(OpCode::MULTI, &request).await?;
-        let response: MultiResponse<'_> = read(&reply)?;
-        // Those around the one that failed say 0 or RUNTIME_INCONSISTENCY.
-        let mut failed = None;
-        for result in response.results {
-            if let jute::proto::MultiResult::Error(code) = result
-                && code != ErrorCode::OK
-                && (failed.is_none() || code != ErrorCode::RUNTIME_INCONSISTENCY)
-            {
-                failed = Some(code);
-            }
-        }
+        let reply = self.call(OpCode::MULTI, &request).await;
+        let reply = reply.map_err(|code| (None, code))?;
+        let response: MultiResponse<'_> = read(&reply).map_err(|code| (None, code))?;
+        // Those before the one that failed say 0 in its place, those behind it
+        // RUNTIME_INCONSISTENCY.
+        let failed = response
+            .results
+            .iter()
+            .enumerate()
+            .find_map(|(index, result)| match result {
+                MultiResult::Error(ErrorCode::OK | ErrorCode::RUNTIME_INCONSISTENCY) => None,
+                MultiResult::Error(code) => Some((Some(index), *code)),
+                _ => None,
+            });
         failed.map_or(Ok(()), Err)
     }
 
@@ -904,7 +968,7 @@ impl Supervisor {
             pause = (pause * 2).min(SEARCH_MAX);
             let servers = self.shared.hosts.servers().to_vec();
             for (index, server) in servers.iter().enumerate() {
-                if takes_writes(server).await {
+                if ask(server, "isro").await.is_ok_and(|mode| mode == "rw") {
                     self.first = index;
                     return;
                 }
@@ -913,16 +977,22 @@ impl Supervisor {
     }
 }
 
-/// What `isro` says.
-async fn takes_writes(server: &Host) -> bool {
+/// What a server answers to a four-letter word.
+///
+/// # Errors
+/// It cannot be reached, does not answer in time, or says more than anybody reads.
+pub async fn ask(server: &Host, word: &str) -> io::Result<String> {
     let asked = async {
         let mut stream = TcpStream::connect((server.name.as_str(), server.port)).await?;
-        stream.write_all(b"isro").await?;
-        let mut answer = [0; 2];
-        stream.read_exact(&mut answer).await?;
-        std::io::Result::Ok(answer == *b"rw")
+        stream.write_all(word.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_MAX).read_to_end(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     };
-    matches!(time::timeout(SEARCH_LIMIT, asked).await, Ok(Ok(true)))
+    match time::timeout(ASK_LIMIT, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
 // ---- records -----------------------------------------------------------------------------------

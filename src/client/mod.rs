@@ -31,7 +31,7 @@ use jute::{DecodeError, ErrorCode};
 pub use handle::{Client, Events, Pending, open_acl};
 pub use hosts::{Host, Hosts, HostsError};
 pub use keeper::{
-    CONFIG_PATH, CreateOptions, Keeper, Notice, Notices, SessionChange, SessionState,
+    CONFIG_PATH, Change, CreateOptions, Keeper, Notice, Notices, SessionChange, SessionState, ask,
 };
 pub use watches::{Removed, WatchKind};
 pub use wire::{Empty, Encoded, Message, Wire};

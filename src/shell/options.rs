@@ -311,20 +311,20 @@ mod tests {
 
     #[test]
     fn groups_allow_one() {
-        let quota = Grammar {
+        const QUOTA: Grammar = Grammar {
             options: &[Opt::value("n", "soft"), Opt::value("b", "bytes")],
             choice: Choice::One,
         };
-        check_with(&quota, "q -n 1 -n 2", expect!["q | n=1 n=2"]);
+        check_with(&QUOTA, "q -n 1 -n 2", expect!["q | n=1 n=2"]);
         check_with(
-            &quota,
+            &QUOTA,
             "q -n 1 -b 2",
             expect![
                 "org.apache.commons.cli.AlreadySelectedException: The option 'b' was specified but an option from this group has already been selected: 'n'"
             ],
         );
         check_with(
-            &quota,
+            &QUOTA,
             "q /a",
             expect![
                 "org.apache.commons.cli.MissingOptionException: Missing required option: [-n soft, -b bytes]"

@@ -28,7 +28,6 @@ pub(super) struct Output {
 pub(super) enum Colour {
     Red = 31,
     Yellow = 33,
-    Blue = 34,
     Cyan = 36,
     Grey = 90,
 }

@@ -1,5 +1,7 @@
 //! `deleteall path [-b batch size]` (`DeleteAllCommand.java`, `ZKUtil.deleteRecursive`).
 
+use crate::client::Change;
+
 use super::{Call, Choice, Command, Failure, Grammar, Opt, PLAIN, Shell, checked, walk};
 
 /// Znodes in one multi unless `-b` says otherwise.
@@ -47,7 +49,12 @@ async fn delete_subtree(shell: &mut Shell, path: &str, batch: i32) -> Result<boo
         return Ok(true);
     };
     for paths in tree.chunks(batch) {
-        if shell.wait(keeper.delete_together(paths)).await.is_err() {
+        let changes = paths.iter().map(|path| Change::Delete {
+            path: path.clone(),
+            version: -1,
+        });
+        let changes: Vec<Change> = changes.collect();
+        if shell.wait(keeper.apply(&changes)).await.is_err() {
             return Ok(false);
         }
     }

@@ -6,6 +6,7 @@ use super::options::{Choice, Grammar, Opt, Parsed};
 use super::{Shell, path};
 
 mod quotas;
+mod subtree;
 mod walk;
 
 /// One command.
@@ -79,28 +80,37 @@ commands! {
     close,
     config,
     connect,
+    cp,
     create,
     delete,
     delete_all,
     del_quota,
+    export,
     get,
     get_acl,
     get_all_children_number,
     get_ephemerals,
+    help,
     history,
+    import,
     list_quota,
     ls,
+    mv,
+    owners,
     print_watches,
     quit,
     reconfig,
     redo,
     remove_watches,
+    search,
     set,
     set_acl,
     set_quota,
     stat,
     sync,
+    tree,
     version,
+    watch,
     who_am_i,
 }
 
