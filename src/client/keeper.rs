@@ -13,6 +13,7 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jute::proto::{
@@ -196,6 +197,8 @@ struct Shared {
     notices: mpsc::Sender<Notice>,
     watches: Mutex<Watches>,
     credentials: Mutex<Vec<Credential>>,
+    /// The end of the session was asked for: no connection follows on this one.
+    is_closing: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
@@ -249,6 +252,7 @@ impl Keeper {
             notices,
             watches: Mutex::default(),
             credentials: Mutex::default(),
+            is_closing: AtomicBool::new(false),
         });
         let supervisor = Supervisor {
             shared: shared.clone(),
@@ -306,19 +310,23 @@ impl Keeper {
     }
 
     /// Ends the session. Its ephemeral nodes are gone when this returns, unless the server cannot
-    /// be reached.
+    /// be reached. A connection under way is waited for: there may be a session by now.
     pub async fn close(&self) {
-        let link = self.shared.status.borrow().link.clone();
-        self.supervisor.abort();
-        match link {
-            Link::Up(client) => {
-                // A server that does not answer lets the session expire.
-                let _ = time::timeout(CLOSE_LIMIT, client.close()).await;
-            }
-            Link::Connecting => {}
-            Link::Closed | Link::AuthFailed => return,
+        if !self.state().is_alive() {
+            return;
         }
-        self.shared.end(Link::Closed, SessionChange::Closed);
+        let ended = async {
+            if let Ok(client) = self.connected().await {
+                self.shared.is_closing.store(true, Ordering::Relaxed);
+                // A server that does not answer lets the session expire.
+                let _ = client.close().await;
+            }
+        };
+        let _ = time::timeout(CLOSE_LIMIT, ended).await;
+        self.supervisor.abort();
+        if self.state().is_alive() {
+            self.shared.end(Link::Closed, SessionChange::Closed);
+        }
     }
 
     // ---- requests --------------------------------------------------------------------------
@@ -858,7 +866,7 @@ impl Supervisor {
             self.keep(&client).await;
             heard = Instant::now();
             self.options.last_zxid_seen = client.last_zxid();
-            if self.shared.is_ended() {
+            if self.shared.is_ended() || self.shared.is_closing.load(Ordering::Relaxed) {
                 return;
             }
             self.shared.status.send_modify(|status| {

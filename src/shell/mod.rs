@@ -57,6 +57,8 @@ struct Shell {
     print_watches: bool,
     /// The mode that `addWatch` takes when none is given: the last one, which is upstream's bug.
     watch_recursively: bool,
+    /// What the command `watch` watches.
+    watching: Option<String>,
     /// Of the last command.
     exit_code: u8,
     /// `quit` was said.
@@ -133,6 +135,7 @@ impl Shell {
             command_count: 0,
             print_watches: true,
             watch_recursively: true,
+            watching: None,
             exit_code: 0,
             has_quit: false,
             is_terminal: false,
@@ -250,7 +253,10 @@ impl Shell {
             // `quit` ends with the code of the command before it.
             Ok(()) if self.has_quit => {}
             Ok(()) => self.exit_code = 0,
-            Err(failure) => self.report(failure),
+            Err(failure) => {
+                command::clean_up(self).await;
+                self.report(failure);
+            }
         }
         self.output.flush();
     }

@@ -155,6 +155,12 @@ pub(super) async fn run(shell: &mut Shell, words: &[String]) -> Result<(), Failu
     Ok(())
 }
 
+/// Undoes what a command has set up that did not get to its end.
+pub(super) async fn clean_up(shell: &mut Shell) {
+    // Without a connection there is nothing to undo.
+    let _ = watch::end(shell).await;
+}
+
 /// All names, sorted as upstream sorts them.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let mut names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();

@@ -45,6 +45,7 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
     let keeper = shell.keeper.clone();
     let armed = shell.wait(keeper.add_watch(root, true)).await;
     armed.map_err(|code| Failure::refused(code, Some(root)))?;
+    shell.watching = Some(root.to_owned());
     shell.output.note(&format!("Watching {root}"));
     while left > 0 && !shell.output.is_closed() {
         let Some(notice) = shell.notices.next().await else {
@@ -64,15 +65,24 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         print(shell, &event, parsed.has("d"), form).await?;
         shell.output.flush();
     }
-    // What comes until it is removed is not printed twice: it is printed as any event is.
-    let removed = keeper.remove_watches(root, Some(WatchKind::PersistentRecursive), false);
-    let removed = removed.await;
+    end(shell).await
+}
+
+/// Removes the watch; Ctrl-C may have left it behind.
+pub(super) async fn end(shell: &mut Shell) -> Result<(), Failure> {
+    let Some(root) = shell.watching.take() else {
+        return Ok(());
+    };
+    let keeper = shell.keeper.clone();
+    let kind = Some(WatchKind::PersistentRecursive);
+    let removed = keeper.remove_watches(&root, kind, false).await;
+    // What came until now is printed as any event is.
     while let Some(notice) = shell.notices.poll_next() {
-        if !matches!(&notice, Notice::WatchRemoved { path, .. } if path == root) {
+        if !matches!(&notice, Notice::WatchRemoved { path, .. } if *path == root) {
             shell.print_notice(&notice);
         }
     }
-    removed.map_err(|code| Failure::refused(code, Some(root)))
+    removed.map_err(|code| Failure::refused(code, Some(&root)))
 }
 
 async fn print(
