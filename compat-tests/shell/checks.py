@@ -27,7 +27,8 @@ HERE = Path(__file__).parent
 # A shell that says nothing for so long hangs.
 PATIENCE = 30
 PROMPT = re.compile(r"\[zk: (\S+)\((\w+)\) (\d+)\] ")
-EVENT = re.compile(r"\n?WATCHER::\n\n(WatchedEvent .*)\n")
+# Two prints of upstream's; a prompt may stand between them.
+EVENT = re.compile(r"\n(?:WATCHER::|(WatchedEvent .*))\n")
 CONNECTED = "\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:null zxid: -1\n"
 JAVA_DATE = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d \S+ \d{4}"
 # What the JVM's libraries say on stderr, none of it ZooKeeper's.
@@ -167,8 +168,7 @@ def record(kind, script):
 
     def take(session):
         out = session.out.take()
-        found = EVENT.findall(out)
-        events.extend(neutral(event) for event in found)
+        events.extend(neutral(event) for event in EVENT.findall(out) if event)
         return EVENT.sub("", out), session.err.take()
 
     def end(name, difference=None):

@@ -80,7 +80,7 @@ mod tests {
         );
         check("set /a \"\" ''", &["set", "/a", "", ""]);
         check("set /a \"b c", &["set", "/a", "b", "c"]);
-        check("set /a b\"c d\"", &["set", "/a", "b\"c", "d"]);
+        check("set /a b\"c d\"", &["set", "/a", "b\"c", "d\""]);
         check("\"a\"b", &["a", "b"]);
         check("   ", &[" "]);
         check("\"", &[]);
