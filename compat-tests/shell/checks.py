@@ -9,6 +9,7 @@ Ends with `N passed, N failed`.
 """
 
 import configparser
+import json
 import os
 import pty
 import re
@@ -120,13 +121,19 @@ class Session:
 class Kind:
     """One of the two shells."""
 
-    def __init__(self, name, command, connect):
-        self.name = name
+    def __init__(self, command, connect):
         self.command = command
         self.connect = connect
+        # What words in scripts stand for.
+        self.words = {"SERVER": connect}
+
+    def fill(self, line):
+        for word, meaning in self.words.items():
+            line = line.replace(word, meaning)
+        return line
 
     def run(self, words):
-        words = [word.replace("SERVER", self.connect) for word in words]
+        words = [self.fill(word) for word in words]
         return subprocess.run(
             self.command + words, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE
         )
@@ -151,6 +158,7 @@ class Neutral:
         text = JAVA_NOISE.sub("", text).replace(self.connect, "SERVER")
         text = re.sub(JAVA_DATE, "DATE", text)
         text = re.sub(r"0x([0-9a-f]+)", lambda found: "0x" + self.number(str(int(found[1], 16))), text)
+        text = re.sub(r"version=(\w+)", lambda found: "version=" + self.number(found[1]), text)
         text = re.sub(r"zxid: (-?\d+)", lambda found: "zxid: " + self.number(found[1]), text)
         # The order of a hash table.
         return re.sub(
@@ -168,7 +176,7 @@ def record(kind, script):
 
     def take(session):
         out = session.out.take()
-        events.extend(neutral(event) for event in EVENT.findall(out) if event)
+        events.extend(event for event in EVENT.findall(out) if event)
         return EVENT.sub("", out), session.err.take()
 
     def end(name, difference=None):
@@ -178,8 +186,8 @@ def record(kind, script):
         found = {"out": neutral(PROMPT.sub("", out)), "err": neutral(err), "code": code}
         steps.append((name, difference, found))
         # Events come from a thread of their own in upstream's shell: their order counts, their place
-        # between the commands' output does not.
-        steps.append((name + " (events)", None, {"events": "\n".join(events)}))
+        # between the commands' output does not, so their numbers come after all others.
+        steps.append((name + " (events)", None, {"events": neutral("\n".join(events))}))
         session = None
         events.clear()
 
@@ -190,7 +198,7 @@ def record(kind, script):
         if line.startswith("@"):
             difference, line = line[1:].split(" ", 1)
         if line.startswith("= "):
-            options = shlex.split(line[2:].replace("SERVER", kind.connect))
+            options = shlex.split(kind.fill(line[2:]))
             session = Session(kind.command + options)
             number = 0
             out, err = take(session)
@@ -198,9 +206,14 @@ def record(kind, script):
         elif line.startswith(("$ ", "? ")):
             done = kind.run(shlex.split(line[2:]))
             out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+            found = {
+                "connected": CONNECTED in out,
+                "out": neutral(out.replace(CONNECTED, "")),
+                "err": neutral(err),
+                "code": done.returncode,
+            }
             if line.startswith("? "):
-                out = out.replace(CONNECTED, "")
-            found = {"out": neutral(out), "err": neutral(err), "code": done.returncode}
+                del found["connected"]
             steps.append((f"{script.stem}: {line}", difference, found))
         elif line == "quit":
             session.process.stdin.write(b"quit\n")
@@ -211,7 +224,7 @@ def record(kind, script):
         else:
             typed = "   " if line == "<blanks>" else line
             number += 1
-            session.type(typed.replace("SERVER", kind.connect), number)
+            session.type(kind.fill(typed), number)
             out, err = take(session)
             steps.append((f"{script.stem}: {line}", difference, fields(neutral, out, err)))
     assert not session, f"{script}: the last session has no end"
@@ -266,6 +279,9 @@ def compare(count, differences, theirs, ours):
         count.step("length", f"{len(theirs)} steps and {len(ours)}")
     for (name, difference, wanted), (_, _, found) in zip(theirs, ours):
         problem = None
+        if found.get("connected"):
+            # Upstream may end before its other thread has printed this.
+            wanted["connected"] = True
         shown = f"   theirs: {wanted}\n   ours:   {found}"
         if difference is None:
             if wanted != found:
@@ -555,37 +571,62 @@ CHECKS = (
 )
 
 
+def ensemble(count, differences, theirs, ours, directory):
+    """The commands about members. Both shells change the same ensemble, and change it back."""
+    for kind in (theirs, ours):
+        kind.connect = kind.words["SERVER"] = kind.connect.split(",")[0]
+    told = json.loads(ours.run(["-server", "SERVER", "config", "-o", "json"]).stdout.decode().splitlines()[-1])
+    members = [line for line in told["members"] if line.startswith("server.")]
+    files = {"good": "\n".join(members), "key": "clientPort=1", "form": "server.1=a", "observers": members[0]}
+    files["observers"] = re.sub("participant", "observer", files["observers"])
+    for name, lines in files.items():
+        (Path(directory) / name).write_text(lines + "\n")
+    for kind in (theirs, ours):
+        kind.words |= {"MEMBERS": ",".join(members), "DIR": directory}
+    script = HERE / "ensemble.script"
+    compare(count, differences, record(theirs, script), record(ours, script))
+
+
 def main():
-    java = Kind("zookeeper", shlex.split(os.environ["JAVA_SHELL"]), os.environ["ZK_CONNECT_JAVA"])
-    ours = Kind("meerkat", [os.environ["MEERKAT_CLI_BIN"]], os.environ["ZK_CONNECT"])
+    java = Kind(shlex.split(os.environ["JAVA_SHELL"]), os.environ["ZK_CONNECT_JAVA"])
+    ours = Kind([os.environ["MEERKAT_CLI_BIN"]], os.environ["ZK_CONNECT"])
     os.environ["TZ"] = "America/New_York"
     only = sys.argv[1:]
     count = Count()
     differences = Differences()
-    for script in sorted((HERE / "scripts").glob("*.script")):
-        if only and script.stem not in only:
-            continue
-        try:
-            compare(count, differences, record(java, script), record(ours, script))
-        except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
-            count.step(script.stem, f"   {error}")
-    if not only:
-        unused = set(differences.known.sections()) - differences.used
-        count.step("differences", f"   never seen: {unused}" if unused else None)
+    mishaps = (AssertionError, OSError, subprocess.TimeoutExpired, ValueError)
+
+    def is_wanted(name):
+        return name in only if only else name != "ensemble"
+
     with tempfile.TemporaryDirectory() as directory:
-        if not only or "own" in only:
-            own(count, ours, directory)
+        # Name and what is to be done.
+        parts = [
+            (script.stem, lambda script=script: compare(count, differences, record(java, script), record(ours, script)))
+            for script in sorted((HERE / "scripts").glob("*.script"))
+        ]
+        parts.append(("ensemble", lambda: ensemble(count, differences, java, ours, directory)))
+        parts.append(("own", lambda: own(count, ours, directory)))
+        for name, run in parts:
+            if is_wanted(name):
+                try:
+                    run()
+                except mishaps as error:
+                    count.step(name, f"   {error}")
         for check in CHECKS:
-            if only and check.__name__ not in only:
+            if not is_wanted(check.__name__):
                 continue
             home = Path(directory) / check.__name__
             home.mkdir()
             problem = None
             try:
                 check(ours, str(home))
-            except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
+            except mishaps as error:
                 problem = f"   {error}"
             count.step(check.__name__, problem)
+    if not only:
+        unused = set(differences.known.sections()) - differences.used - {"members-order"}
+        count.step("differences", f"   never seen: {unused}" if unused else None)
     print(f"{count.passed} passed, {count.failed} failed")
     return 1 if count.failed else 0
 

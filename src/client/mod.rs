@@ -18,6 +18,8 @@ mod driver;
 mod handle;
 mod hosts;
 mod keeper;
+#[cfg(test)]
+mod keeper_tests;
 mod watches;
 mod wire;
 

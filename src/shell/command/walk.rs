@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 
+use futures_util::future::join_all;
 use jute::ErrorCode;
 
 use super::super::path::join;
 use super::{Failure, Shell};
+
+/// Lists in flight together.
+const PIPELINE: usize = 64;
 
 /// A node, then its children by name, then each child's subtree likewise without the child.
 pub(super) struct Walk {
@@ -60,11 +64,17 @@ pub(super) async fn by_level(shell: &mut Shell, path: &str) -> Result<Vec<String
     let keeper = shell.keeper.clone();
     let mut tree = vec![path.to_owned()];
     let mut listed = 0;
-    while let Some(node) = tree.get(listed).cloned() {
-        let answer = shell.wait(keeper.children(&node, false)).await;
-        let (names, _) = answer.map_err(|code| Failure::refused(code, Some(&node)))?;
-        tree.extend(names.iter().map(|name| join(&node, name)));
-        listed += 1;
+    while listed < tree.len() {
+        let nodes = &tree[listed..tree.len().min(listed + PIPELINE)];
+        let asked = nodes.iter().map(|node| keeper.children(node, false));
+        let answers = shell.wait(join_all(asked)).await;
+        let mut found = Vec::new();
+        for (node, answer) in nodes.iter().zip(answers) {
+            let (names, _) = answer.map_err(|code| Failure::refused(code, Some(node)))?;
+            found.extend(names.iter().map(|name| join(node, name)));
+            listed += 1;
+        }
+        tree.extend(found);
     }
     Ok(tree)
 }
