@@ -3,7 +3,7 @@
 //! Formats are upstream's (`FourLetterCommands.java` and the classes beside it). What a native
 //! process has no counterpart for prints as `<NA>`.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use jute::OpCode;
 
 use super::date::java_date;
 use super::facts::{self, average_ms, whole_ms};
+use crate::collections::HashSet;
 use crate::config::{Config, ServerAddress};
 use crate::ensemble::{Ensemble, Member};
 use crate::pipeline::{Conn, Core, LocalSessionsMode, wall_clock_ms};

@@ -106,39 +106,67 @@ fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a request that is none")
 }
 
+/// A connection that a peer sends its appends by.
+struct Caller {
+    peers: Arc<Peers>,
+    id: u64,
+    reader: FrameReader,
+    refused: Arc<AtomicBool>,
+    closed_by_peer: bool,
+}
+
+impl Caller {
+    fn new(peers: &Arc<Peers>, id: u64, reader: FrameReader, refused: &Arc<AtomicBool>) -> Self {
+        peers.called(id);
+        Self {
+            peers: Arc::clone(peers),
+            id,
+            reader,
+            refused: Arc::clone(refused),
+            closed_by_peer: false,
+        }
+    }
+
+    async fn next(&mut self) -> Option<AppendEntriesRequest<TypeConfig>> {
+        match next_append(&mut self.reader).await {
+            Ok(Some(request)) => {
+                let leader = request.vote.leader_id;
+                if request.vote.committed && leader.voted_for == self.id {
+                    self.peers.heard(self.id, leader.term);
+                }
+                Some(request)
+            }
+            ended => {
+                if let Err(error) = ended {
+                    tracing::debug!(server = self.id, %error, "appends ended");
+                }
+                // Whoever is refused hangs up, and means nothing by it.
+                self.closed_by_peer = !self.refused.load(Ordering::Acquire);
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.peers.hung_up(self.id, self.closed_by_peer);
+    }
+}
+
 /// Appends in order, many at a time; answers in the same order.
 async fn serve_appends(
     peers: &Arc<Peers>,
     raft: &Raft<TypeConfig, StateMachine>,
     peer: Peer,
 ) -> io::Result<()> {
-    let (id, mut writer) = (peer.id, peer.writer);
+    let mut writer = peer.writer;
     let refused = Arc::new(AtomicBool::new(false));
-    let (hearing, is_refused) = (Arc::clone(peers), Arc::clone(&refused));
+    let caller = Caller::new(peers, peer.id, peer.reader, &refused);
     // Read by openraft's own task: one less between the socket and the log.
-    let requests = futures_util::stream::unfold(peer.reader, move |mut reader| {
-        let (peers, is_refused) = (Arc::clone(&hearing), Arc::clone(&is_refused));
-        async move {
-            match next_append(&mut reader).await {
-                Ok(Some(request)) => {
-                    let leader = request.vote.leader_id;
-                    if request.vote.committed && leader.voted_for == id {
-                        peers.heard(id, leader.term);
-                    }
-                    Some((request, reader))
-                }
-                ended => {
-                    if let Err(error) = ended {
-                        tracing::debug!(server = id, %error, "appends ended");
-                    }
-                    // Whoever is refused hangs up, and means nothing by it.
-                    if !is_refused.load(Ordering::Acquire) {
-                        peers.hung_up(id);
-                    }
-                    None
-                }
-            }
-        }
+    let requests = futures_util::stream::unfold(caller, async |mut caller| {
+        let request = caller.next().await?;
+        Some((request, caller))
     });
     let mut results = std::pin::pin!(raft.stream_append(requests).fuse());
     while let Some(result) = results.next().await {

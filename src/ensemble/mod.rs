@@ -22,6 +22,8 @@ mod link;
 mod log_store;
 mod membership;
 mod network;
+#[cfg(test)]
+mod network_tests;
 mod peer;
 mod peers;
 mod state_machine;
@@ -41,7 +43,7 @@ use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::ProgressResponder;
-use openraft::{Config, Instant as _, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -49,6 +51,7 @@ use tokio::sync::watch;
 use crate::storage::rocks_log::RocksLog;
 use crate::storage::snapshots::SnapshotDir;
 use crate::storage::{StorageError, create_dir};
+#[cfg(not(simulation))]
 use log_store::LogStore;
 use network::Network;
 use peers::Peers;
@@ -56,6 +59,8 @@ use state_machine::StateMachine;
 use types::{Payload, TypeConfig};
 
 pub use link::{Link, LinkHandler, LinkReader, LinkWriter};
+#[cfg(simulation)]
+pub(crate) use log_store::LogStore;
 pub use membership::ChangeError;
 pub use peer::{Dialing, Member, Net, Stream, Tcp};
 
@@ -120,6 +125,7 @@ pub struct Options {
     pub fsync_warn_above: Duration,
     /// A snapshot is due when this many requests were applied since the last one and the log has
     /// grown by as much as that one is long, so that total writing stays proportional to change.
+    /// Each server takes a share of this and of the next between a half and the whole, at random.
     pub snap_count: u64,
     /// A snapshot is due at the latest when the log has grown by this many bytes.
     pub snap_bytes_max: u64,
@@ -132,8 +138,8 @@ pub struct Peering {
     /// The members that the configuration lists, this server among them. Only the first start of
     /// an ensemble goes by it; then the log says who is a member.
     pub members: Vec<Member>,
-    /// Where other servers reach this one; none without an ensemble.
-    pub listener: Option<TcpListener>,
+    /// Where other servers reach this one.
+    pub inbound: Inbound,
     pub net: Arc<dyn Net>,
     /// Known to all servers of the cluster, when the configuration names one.
     pub secret: Option<Bytes>,
@@ -144,8 +150,18 @@ pub struct Peering {
 impl Peering {
     /// Whether this is a server without an ensemble.
     fn is_alone(&self) -> bool {
-        self.listener.is_none()
+        matches!(self.inbound, Inbound::Alone)
     }
+}
+
+/// How other servers reach this one.
+pub enum Inbound {
+    /// There are none.
+    Alone,
+    Tcp(TcpListener),
+    /// Connections as they come, each with the name of where it is from.
+    #[cfg(simulation)]
+    Streams(tokio::sync::mpsc::Receiver<(Stream, String)>),
 }
 
 /// Who leads, as far as this server knows.
@@ -268,7 +284,7 @@ impl Ensemble {
         }
     }
 
-    async fn start_on(
+    pub(crate) async fn start_on(
         options: &Options,
         machine: Arc<dyn Machine>,
         peering: Peering,
@@ -285,25 +301,18 @@ impl Ensemble {
             Arc::clone(&cluster),
         )?;
         let marker = elect::Marker::new(&options.log_dir);
-        let peers = Arc::new(Peers {
-            identity: peer::Identity {
-                me: options.server_id,
-                secret: peering.secret,
-                cluster,
-                members: RwLock::default(),
-                net: peering.net,
-                complaints: peer::Complaints::default(),
-            },
-            raft: std::sync::OnceLock::new(),
-            snapshots: dir,
-            links: peering.links,
-            may_vote: (!marker.exists() && (is_alone || !log.is_empty())).into(),
-            contact: Mutex::default(),
-            lost: tokio::sync::Notify::new(),
-            configured: peering.members.clone(),
-            places: Arc::new(tokio::sync::Semaphore::new(peers::INBOUND_MAX)),
-            receiving: tokio::sync::Mutex::default(),
-        });
+        let identity = peer::Identity {
+            me: options.server_id,
+            secret: peering.secret,
+            cluster,
+            members: RwLock::default(),
+            net: peering.net,
+            complaints: peer::Complaints::default(),
+        };
+        let may_vote = !marker.exists() && (is_alone || !log.is_empty());
+        let configured = peering.members.clone();
+        let peers = Peers::new(identity, dir, peering.links, may_vote, configured);
+        let peers = Arc::new(peers);
         peers.set_members(peering.members.clone());
         let raft = Raft::new(
             options.server_id,
@@ -331,7 +340,7 @@ impl Ensemble {
             let _ = raft.shutdown().await;
             return Err(error);
         }
-        if let Some(listener) = peering.listener {
+        if !is_alone {
             let (peers, members) = (Arc::clone(&peers), peering.members);
             tasks.push(tokio::spawn(elect::form(
                 Arc::clone(&peers),
@@ -345,7 +354,18 @@ impl Ensemble {
                 leadership.clone(),
             )));
             tasks.push(tokio::spawn(elect::replace_lost_leader(Arc::clone(&peers))));
-            tasks.push(tokio::spawn(inbound::listen(listener, peers, stopped)));
+            match peering.inbound {
+                Inbound::Alone => {}
+                Inbound::Tcp(listener) => {
+                    tasks.push(tokio::spawn(inbound::listen(listener, peers, stopped)));
+                }
+                #[cfg(simulation)]
+                Inbound::Streams(mut streams) => tasks.push(tokio::spawn(async move {
+                    while let Some((stream, address)) = streams.recv().await {
+                        inbound::accept(&peers, stream, address, stopped.clone());
+                    }
+                })),
+            }
         } else {
             let mut leadership = leadership.clone();
             let leads = |seen: &Leadership| matches!(seen, Leadership::Leading { .. });
@@ -503,20 +523,28 @@ impl Ensemble {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let silence = if metrics.state == ServerState::Leader {
-            metrics.last_quorum_acked.map(|at| at.elapsed())
+            let configs = metrics.membership_config.membership().get_joint_config();
+            let acked = configs
+                .iter()
+                .map(|voters| self.peers.majority_answered(voters));
+            // None is less than any time.
+            acked.min().flatten().map(|at| at.elapsed())
         } else {
             let contact = *self.peers.contact.lock();
             contact.map(|contact| contact.heard.elapsed())
         };
         let members = types::members_of(metrics.membership_config.membership());
         let me = self.peers.identity.me;
-        let answers = metrics.heartbeat.iter().flatten();
-        let heard = answers
-            .filter(|(id, _)| **id != me)
-            .filter_map(|(id, at)| Some((*id, at.as_ref()?.elapsed())))
+        let is_leader = metrics.state == ServerState::Leader;
+        let answered = self.peers.answered.lock();
+        let heard = members
+            .iter()
+            .filter(|member| is_leader && member.id != me)
+            .filter_map(|member| Some((member.id, answered.get(&member.id)?.elapsed())))
             .collect();
+        drop(answered);
         Status {
-            is_leader: metrics.state == ServerState::Leader,
+            is_leader,
             is_voter: members.iter().any(|m| m.id == me && m.is_voter),
             leader: metrics.current_leader,
             out_of_touch: silence.unwrap_or_else(|| self.begun.elapsed()),
@@ -607,20 +635,42 @@ fn spawn_snapshot_rule(
     tokio::spawn(async move {
         let mut timer = tokio::time::interval(SNAPSHOT_CHECK);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut spread = Spread::random();
         loop {
             timer.tick().await;
             let requests = machine.shared.applied_requests.load(Ordering::Relaxed)
                 - progress.requests.load(Ordering::Relaxed);
             let bytes = log.appended_bytes() - progress.log_bytes.load(Ordering::Relaxed);
-            let has_grown = bytes >= machine.shared.snapshot_bytes();
-            if (requests >= snap_count && has_grown) || bytes >= snap_bytes_max {
+            let has_grown = bytes >= spread.of(machine.shared.snapshot_bytes());
+            if (requests >= spread.of(snap_count) && has_grown)
+                || bytes >= spread.of(snap_bytes_max)
+            {
                 progress.reset(&log, &machine);
+                spread = Spread::random();
                 if raft.trigger().snapshot().await.is_err() {
                     return;
                 }
             }
         }
     })
+}
+
+/// A share between a half and the whole of each threshold, so that the servers of an ensemble do not
+/// all write their snapshots at once (upstream's `SyncRequestProcessor` does the same).
+struct Spread(u8);
+
+impl Spread {
+    fn random() -> Self {
+        let mut byte = [0];
+        let _ = getrandom::fill(&mut byte);
+        Self(byte[0])
+    }
+
+    fn of(&self, threshold: u64) -> u64 {
+        let half = threshold / 2;
+        let share = u128::from(threshold - half) * u128::from(self.0) / 255;
+        half.saturating_add(u64::try_from(share).unwrap_or(u64::MAX))
+    }
 }
 
 impl SnapshotProgress {
@@ -651,6 +701,16 @@ fn refuse_foreign(options: &Options) -> Result<(), StorageError> {
     Ok(())
 }
 
+#[cfg(not(simulation))]
+fn restores_leader() -> bool {
+    false
+}
+
+#[cfg(simulation)]
+fn restores_leader() -> bool {
+    crate::simulation::is_planted(crate::simulation::Planted::LeaderRestore)
+}
+
 fn raft_config(may_elect: bool) -> Result<Config, StartError> {
     Config {
         cluster_name: "meerkat".to_owned(),
@@ -664,7 +724,8 @@ fn raft_config(may_elect: bool) -> Result<Config, StartError> {
         // A snapshot may be large and the receiver's disk slow; each chunk has its own limit.
         install_snapshot_timeout: 600_000,
         replication_lag_threshold: 1 << 20,
-        enable_leader_restore: Some(false),
+        // With it, a leader that has lost what it had not flushed uses its indexes again.
+        enable_leader_restore: Some(restores_leader()),
         max_payload_entries: 1024,
         api_batch_capacity: 4096,
         purge_batch_size: 4096,

@@ -16,7 +16,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2, alias};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::peer::{Class, Peer, codec};
 use super::peers::{Peers, ask, kind};
@@ -40,8 +40,44 @@ pub(crate) struct Network(pub(crate) Arc<Peers>);
 pub(crate) struct Client {
     peers: Arc<Peers>,
     target: u64,
-    append: Option<Peer>,
+    append: Option<Idle>,
     ask: Option<Peer>,
+}
+
+/// A connection for appends between two streams. openraft gives a heartbeat up after 100 ms; a
+/// follower whose disk is slow answers later, and hanging up on it would tell it that its leader is
+/// gone.
+struct Idle {
+    peer: Peer,
+    /// When each unanswered request was sent.
+    sent: VecDeque<Instant>,
+    /// How many of them nobody waits for any more.
+    abandoned: usize,
+}
+
+impl Idle {
+    fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            sent: VecDeque::new(),
+            abandoned: 0,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.sent.len() >= APPENDS_IN_FLIGHT_MAX
+    }
+
+    fn is_stuck(&self) -> bool {
+        let oldest = self.sent.front();
+        self.is_full() || oldest.is_some_and(|sent| sent.elapsed() > APPEND_PATIENCE)
+    }
+
+    fn put(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
+        let body = codec::encode_append(request);
+        self.peer.writer.put(kind::APPEND, &body);
+        self.sent.push_back(Instant::now());
+    }
 }
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
@@ -69,6 +105,18 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 }
 
 impl Client {
+    async fn append_connection(&mut self) -> io::Result<Idle> {
+        match self.append.take() {
+            Some(idle) if !idle.is_stuck() => Ok(idle),
+            _ => {
+                let identity = &self.peers.identity;
+                Ok(Idle::new(
+                    identity.connect(self.target, Class::Append).await?,
+                ))
+            }
+        }
+    }
+
     /// Asks one question. A connection whose answer was not waited for is not used again.
     async fn ask(&mut self, kind: u8, body: &[u8], patience: Duration) -> io::Result<bytes::Bytes> {
         let asking = async {
@@ -86,35 +134,70 @@ impl Client {
     }
 }
 
-/// An append stream under way.
+/// An append stream under way. The connection goes back to the client when it ends well or is
+/// given up.
 struct Appending<'a, S> {
     client: &'a mut Client,
-    peer: Peer,
+    /// None once it has failed.
+    connection: Option<Idle>,
     input: S,
     /// Whether openraft has no more to send.
     exhausted: bool,
-    in_flight: VecDeque<()>,
+}
+
+impl<S> Drop for Appending<'_, S> {
+    fn drop(&mut self) {
+        if let Some(mut idle) = self.connection.take() {
+            idle.abandoned = idle.sent.len();
+            self.client.append = Some(idle);
+        }
+    }
 }
 
 impl<S> Appending<'_, S>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
 {
-    /// Sends what there is to send until an answer arrives; `None` when all are answered.
+    /// Sends what there is to send until an answer arrives; `None` when all are answered. After an
+    /// error or a refusal there is no connection any more.
     async fn next(&mut self) -> io::Result<Option<StreamAppendResult<TypeConfig>>> {
+        let answer = self.exchange().await;
+        if matches!(answer, Err(_) | Ok(Some(Err(_)))) {
+            self.connection = None;
+        }
+        answer
+    }
+
+    async fn exchange(&mut self) -> io::Result<Option<StreamAppendResult<TypeConfig>>> {
+        let Some(idle) = &mut self.connection else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
         loop {
-            if self.in_flight.is_empty() && self.exhausted {
+            if !idle.peer.writer.is_empty() {
+                timeout(APPEND_PATIENCE, idle.peer.writer.flush())
+                    .await
+                    .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            }
+            if self.exhausted && idle.sent.len() == idle.abandoned {
                 return Ok(None);
             }
-            let may_send = !self.exhausted && self.in_flight.len() < APPENDS_IN_FLIGHT_MAX;
+            let may_send = !self.exhausted && !idle.is_full();
             tokio::select! {
                 biased;
-                answer = timeout(APPEND_PATIENCE, self.peer.reader.next()), if !self.in_flight.is_empty() => {
+                answer = timeout(APPEND_PATIENCE, idle.peer.reader.next()), if !idle.sent.is_empty() => {
                     let frame = answer
                         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
                         .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-                    self.in_flight.pop_front();
                     let result = codec::decode_append_result(frame.body).ok_or_else(malformed)?;
+                    if let Some(sent) = idle.sent.pop_front()
+                        && result.is_ok()
+                    {
+                        self.client.peers.answered(self.client.target, sent);
+                    }
+                    if idle.abandoned > 0 {
+                        idle.abandoned -= 1;
+                        continue;
+                    }
                     return Ok(Some(result));
                 }
                 request = self.input.next(), if may_send => {
@@ -122,11 +205,11 @@ where
                         self.exhausted = true;
                         continue;
                     };
-                    self.put(&request);
+                    idle.put(&request);
                     // What is ready goes with it.
-                    while self.in_flight.len() < APPENDS_IN_FLIGHT_MAX && !self.peer.writer.is_full() {
+                    while !idle.is_full() && !idle.peer.writer.is_full() {
                         match self.input.next().now_or_never() {
-                            Some(Some(request)) => self.put(&request),
+                            Some(Some(request)) => idle.put(&request),
                             Some(None) => {
                                 self.exhausted = true;
                                 break;
@@ -134,53 +217,26 @@ where
                             None => break,
                         }
                     }
-                    timeout(APPEND_PATIENCE, self.peer.writer.flush())
-                        .await
-                        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
                 }
             }
         }
-    }
-
-    fn put(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
-        self.peer
-            .writer
-            .put(kind::APPEND, &codec::encode_append(request));
-        self.in_flight.push_back(());
     }
 }
 
 impl RaftNetworkV2<TypeConfig> for Client {
     type SnapshotData = PathBuf;
 
-    /// Heartbeats; entries go by [`Self::stream_append`].
+    /// A stream of one. openraft itself sends everything by [`Self::stream_append`].
     async fn append_entries(
         &mut self,
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
-        let sending = async {
-            let mut peer = match self.append.take() {
-                Some(peer) => peer,
-                None => {
-                    let identity = &self.peers.identity;
-                    identity.connect(self.target, Class::Append).await?
-                }
-            };
-            let body = codec::encode_append(&request);
-            peer.writer.send(kind::APPEND, &body).await?;
-            let answer = peer.reader.next().await?;
-            let answer = answer.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-            let result = codec::decode_append_result(answer.body).ok_or_else(malformed)?;
-            if result.is_ok() {
-                self.append = Some(peer);
-            }
-            Ok::<_, io::Error>(result)
-        };
-        match timeout(option.soft_ttl(), sending).await {
-            Ok(Ok(result)) => Ok(result.into()),
-            Ok(Err(error)) => Err(unreachable(&error)),
-            Err(_) => Err(unreachable(&io::ErrorKind::TimedOut.into())),
+        let one = Box::pin(futures_util::stream::once(async { request }));
+        let mut answers = self.stream_append(one, option).await?;
+        match answers.next().await {
+            Some(result) => Ok(result?.into()),
+            None => Err(unreachable(&io::ErrorKind::UnexpectedEof.into())),
         }
     }
 
@@ -193,32 +249,28 @@ impl RaftNetworkV2<TypeConfig> for Client {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let peer = match self.append.take() {
-                Some(peer) => peer,
-                None => self
-                    .peers
-                    .identity
-                    .connect(self.target, Class::Append)
-                    .await
-                    .map_err(|error| unreachable(&error))?,
+            let mut input = input;
+            // openraft waits inside of its stream before it tries an unreachable peer again: dialling
+            // before the stream was asked would make that a loop without a pause.
+            let Some(first) = input.next().await else {
+                let nothing: BoxStream<'s, _> = Box::pin(futures_util::stream::empty());
+                return Ok(nothing);
             };
+            let connection = self.append_connection().await;
+            let mut idle = connection.map_err(|error| unreachable(&error))?;
+            idle.put(&first);
             let state = Appending {
                 client: self,
-                peer,
+                connection: Some(idle),
                 input,
                 exhausted: false,
-                in_flight: VecDeque::new(),
             };
             let answers = futures_util::stream::unfold(Some(state), async |state| {
                 let mut state = state?;
                 match state.next().await {
-                    // A refusal ends the stream, and the other side ends the connection.
                     Ok(Some(Err(refused))) => Some((Ok(Err(refused)), None)),
                     Ok(Some(done)) => Some((Ok(done), Some(state))),
-                    Ok(None) => {
-                        state.client.append = Some(state.peer);
-                        None
-                    }
+                    Ok(None) => None,
                     Err(error) => Some((Err(unreachable(&error)), None)),
                 }
             });

@@ -1,6 +1,6 @@
 //! What this server knows of the others, beside what Raft knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -59,6 +59,10 @@ pub(crate) struct Peers {
     pub may_vote: AtomicBool,
     pub contact: Mutex<Option<Contact>>,
     pub lost: Notify,
+    /// Connections that each peer sends its appends by: heartbeats have their own.
+    pub appending: Mutex<BTreeMap<u64, usize>>,
+    /// When the latest append was sent that each peer has taken.
+    pub answered: Mutex<BTreeMap<u64, Instant>>,
     /// Who is a member by the configuration, for the first leader.
     pub configured: Vec<Member>,
     pub places: Arc<Semaphore>,
@@ -67,6 +71,29 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
+    pub(crate) fn new(
+        identity: Identity,
+        snapshots: SnapshotDir,
+        links: Arc<dyn LinkHandler>,
+        may_vote: bool,
+        configured: Vec<Member>,
+    ) -> Self {
+        Self {
+            identity,
+            raft: OnceLock::new(),
+            snapshots,
+            links,
+            may_vote: may_vote.into(),
+            contact: Mutex::default(),
+            lost: Notify::new(),
+            appending: Mutex::default(),
+            answered: Mutex::default(),
+            configured,
+            places: Arc::new(Semaphore::new(INBOUND_MAX)),
+            receiving: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// Hears a member's address from Raft.
     pub(crate) fn learn(&self, id: u64, spec: &str) {
         if spec.is_empty() {
@@ -104,16 +131,60 @@ impl Peers {
         }
     }
 
-    /// A connection that a peer sends its appends by was reset or closed.
-    pub(crate) fn hung_up(&self, peer: u64) {
+    /// A peer begins to send appends by one more connection.
+    pub(crate) fn called(&self, peer: u64) {
+        *self.appending.lock().entry(peer).or_default() += 1;
+    }
+
+    /// A connection that a peer sent its appends by has ended. A leader is gone when it has closed
+    /// the last of them and was not refused: one that gives up a slow connection still has another.
+    pub(crate) fn hung_up(&self, peer: u64, closed_by_peer: bool) {
+        let mut appending = self.appending.lock();
+        let left = appending
+            .get(&peer)
+            .map_or(0, |count| count.saturating_sub(1));
+        if left > 0 {
+            appending.insert(peer, left);
+            return;
+        }
+        appending.remove(&peer);
+        drop(appending);
         let mut contact = self.contact.lock();
         if let Some(contact) = contact.as_mut()
             && contact.leader == peer
             && !contact.is_lost
+            && closed_by_peer
         {
             contact.is_lost = true;
             self.lost.notify_one();
         }
+    }
+
+    /// A peer has taken an append that was sent then. openraft itself does not count answers that
+    /// come later than its heartbeat interval.
+    pub(crate) fn answered(&self, peer: u64, sent: Instant) {
+        let mut answered = self.answered.lock();
+        let latest = answered.entry(peer).or_insert(sent);
+        *latest = sent.max(*latest);
+    }
+
+    /// When a majority of these voters had last taken an append of this leader, which is one of
+    /// them. None before it has.
+    pub(crate) fn majority_answered(&self, voters: &BTreeSet<u64>) -> Option<Instant> {
+        let answered = self.answered.lock();
+        let me = self.identity.me;
+        let mut times: Vec<Instant> = voters
+            .iter()
+            .filter_map(|id| {
+                if *id == me {
+                    Some(Instant::now())
+                } else {
+                    answered.get(id).copied()
+                }
+            })
+            .collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        times.get(voters.len() / 2).copied()
     }
 
     /// The term whose leader has hung up.

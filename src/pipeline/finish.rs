@@ -218,13 +218,16 @@ impl Finish<'_> {
         let Some(Slot::Write { xid, op, since }) =
             front.filter(|slot| matches!(slot, Slot::Write { xid, .. } if *xid == expected))
         else {
-            // Replies would no longer match requests.
-            tracing::error!(
-                conn = conn.id.0,
-                "a write was applied that its connection never sent"
-            );
-            inner.close = Some(Close::Now);
-            self.mark(conn, &mut inner);
+            // Replies would no longer match requests. One that is about to close has thrown away
+            // what it still waited for.
+            if inner.close.is_none() {
+                tracing::error!(
+                    conn = conn.id.0,
+                    "a write was applied that its connection never sent"
+                );
+                inner.close = Some(Close::Now);
+                self.mark(conn, &mut inner);
+            }
             return;
         };
         self.core

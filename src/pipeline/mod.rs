@@ -41,10 +41,10 @@ mod proposals;
 mod reconfig;
 mod replica;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use jute::proto::CreateSessionTxn;
@@ -52,6 +52,7 @@ use jute::{Encode as _, OpCode, put_str};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
+use crate::collections::HashMap;
 use crate::ensemble::{Ensemble, Leadership};
 use crate::op::Flags;
 use crate::session::{LocalSessions, Session, Tracker};
@@ -504,8 +505,16 @@ fn first_session_id(server: ServerId, clock_ms: i64) -> i64 {
 /// The clock that znodes' times come from.
 #[must_use]
 pub fn wall_clock_ms() -> i64 {
-    let elapsed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
+    #[cfg(simulation)]
+    return crate::simulation::wall_clock_ms();
+    #[cfg(not(simulation))]
+    real_clock_ms()
+}
+
+#[cfg(not(simulation))]
+fn real_clock_ms() -> i64 {
+    let elapsed = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }

@@ -7,22 +7,25 @@ mod connection;
 mod health;
 mod listener;
 mod reaper;
+#[cfg(simulation)]
+pub(crate) mod simulated;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::admin;
 use crate::auth::{self, Schemes};
 use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider, Role, ServerSpec};
-use crate::ensemble::{Ensemble, Member, Options, Peering, StartError, Tcp, set_aside};
+use crate::ensemble::{Ensemble, Inbound, Member, Options, Peering, StartError, Tcp, set_aside};
 use crate::op::Flags;
 use crate::pipeline::{
     Core, LEASE_STEP_MS, LinkService, LocalSessionsMode, OUTBOX_BYTES_MAX, Replica, Service,
@@ -134,12 +137,12 @@ impl Server {
         let core = Core::new(settings(&config, ServerId(server)), State::new(schemes));
         let peering = Peering {
             members: members(&config),
-            listener: peer_listener(&config, server)?,
+            inbound: peer_listener(&config, server)?,
             net: Arc::new(Tcp),
             secret: peer_secret(&config)?,
             links: Arc::new(LinkService(Arc::clone(&core))),
         };
-        let is_alone = peering.listener.is_none();
+        let is_alone = matches!(peering.inbound, Inbound::Alone);
         let replica = Arc::new(Replica::new(Arc::clone(&core)));
         let replication = Replication::start()?;
         let options = options(&config, server);
@@ -248,9 +251,9 @@ fn members(config: &Config) -> Vec<Member> {
 }
 
 /// The port that other servers reach this one by, when it is one of several.
-fn peer_listener(config: &Config, id: u64) -> Result<Option<TcpListener>, ServeError> {
+fn peer_listener(config: &Config, id: u64) -> Result<Inbound, ServeError> {
     if !config.is_distributed() {
-        return Ok(None);
+        return Ok(Inbound::Alone);
     }
     let own = config.servers.iter().find(|server| server.id == id);
     let Some(own) = own.and_then(|server| server.addresses.first()) else {
@@ -265,7 +268,7 @@ fn peer_listener(config: &Config, id: u64) -> Result<Option<TcpListener>, ServeE
         host,
         port: own.quorum_port,
     };
-    listen(&address, None).map(Some)
+    listen(&address, None).map(Inbound::Tcp)
 }
 
 /// Longest secret; more is surely another file.

@@ -5,10 +5,9 @@
 //! Upstream: `Quotas.java`, `StatsTrack.java`. Text that does not parse counts as unlimited, or as
 //! zero in the totals: upstream dies of it while applying.
 
-use std::collections::HashSet;
-
 use super::journal::{Content, Undo};
 use super::{DataTree, NodeId, signed};
+use crate::collections::HashSet;
 
 pub(crate) const QUOTA_ROOT: &str = "/zookeeper/quota";
 pub(crate) const LIMITS: &str = "zookeeper_limits";
@@ -73,6 +72,18 @@ impl StatsTrack {
             }
         }
         text
+    }
+
+    /// The soft limits that a change went beyond, in words. Upstream warns of each write above a
+    /// limit; here only the one that passes it is worth a line.
+    fn newly_exceeded(self, before: Self, after: Self) -> impl Iterator<Item = String> {
+        [
+            ("count", self.count, before.count, after.count),
+            ("bytes", self.bytes, before.bytes, after.bytes),
+        ]
+        .into_iter()
+        .filter(|(_, limit, before, after)| *limit > -1 && before <= limit && after > limit)
+        .map(|(what, limit, _, after)| format!("{what}={after} limit={limit}"))
     }
 
     /// Whether growing from `current` breaks a hard limit of `self`. Soft limits only warn.
@@ -212,9 +223,16 @@ impl DataTree {
         if let Some(journal) = &mut self.journal {
             journal.quota_stats.entry(stats).or_insert(track);
         }
+        let before = track;
         track.count = track.count.saturating_add(count_diff);
         track.bytes = track.bytes.saturating_add(bytes_diff);
         self.write_totals(stats, track);
+        let limits = self.find(&format!("{}{subject}/{}", QUOTA_ROOT, LIMITS));
+        if let Some(limits) = limits.and_then(|id| StatsTrack::parse(self.data(id))) {
+            for excess in limits.newly_exceeded(before, track) {
+                tracing::warn!(path = subject, "Quota exceeded: {excess}");
+            }
+        }
     }
 
     /// Writes totals in place: no version, no mzxid, no event.
@@ -261,6 +279,24 @@ mod tests {
         );
         assert_eq!(StatsTrack::parse(Some(b"count=x")), None);
         assert_eq!(StatsTrack::parse(None), None);
+    }
+
+    #[test]
+    fn the_write_that_passes_a_soft_limit_is_told() {
+        let limits = StatsTrack {
+            count: 3,
+            bytes: -1,
+            ..StatsTrack::UNLIMITED
+        };
+        let at = |count, bytes| StatsTrack {
+            count,
+            bytes,
+            ..StatsTrack::UNLIMITED
+        };
+        let told = |before, after| limits.newly_exceeded(before, after).collect::<Vec<_>>();
+        assert_eq!(told(at(2, 0), at(3, 99)), Vec::<String>::new());
+        assert_eq!(told(at(3, 0), at(4, 99)), ["count=4 limit=3"]);
+        assert_eq!(told(at(4, 0), at(5, 99)), Vec::<String>::new());
     }
 
     #[test]
