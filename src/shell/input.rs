@@ -33,14 +33,14 @@ pub(super) enum Incoming {
     /// Somebody wants to know the children of a znode.
     Complete {
         dir: String,
-        answer: blocking::Sender<Vec<String>>,
+        answer: blocking::SyncSender<Vec<String>>,
     },
     End,
 }
 
 /// The reader. A line is read for each prompt that it is given.
 pub(super) struct Input {
-    prompts: blocking::Sender<String>,
+    prompts: blocking::SyncSender<String>,
     incoming: mpsc::Receiver<Incoming>,
     is_terminal: bool,
 }
@@ -51,8 +51,8 @@ impl Input {
     /// # Errors
     /// There is no thread, or the terminal cannot be used.
     pub(super) fn start() -> io::Result<(Self, Option<Box<dyn ExternalPrinter + Send>>)> {
-        let (prompts, asked) = blocking::channel();
         // One line is asked for at a time.
+        let (prompts, asked) = blocking::sync_channel(1);
         let (sender, incoming) = mpsc::channel(1);
         let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         let mut printer = None;
@@ -84,7 +84,7 @@ impl Input {
     /// Asks for the next line.
     pub(super) fn prompt(&self, text: String) {
         // A reader that is gone is noticed by who waits for it.
-        let _ = self.prompts.send(text);
+        let _ = self.prompts.try_send(text);
     }
 
     pub(super) async fn next(&mut self) -> Incoming {
@@ -242,7 +242,7 @@ impl Completer for Completions {
 
 impl Completions {
     fn children(&self, dir: &str) -> Vec<String> {
-        let (answer, answered) = blocking::channel();
+        let (answer, answered) = blocking::sync_channel(1);
         let request = Incoming::Complete {
             dir: dir.to_owned(),
             answer,

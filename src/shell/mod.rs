@@ -199,7 +199,7 @@ impl Shell {
                     }
                     Incoming::Complete { dir, answer } => {
                         // Nobody waits any more when it took too long.
-                        let _ = answer.send(self.completions(&dir).await);
+                        let _ = answer.try_send(self.completions(&dir).await);
                     }
                     Incoming::End => return None,
                 },

@@ -64,7 +64,7 @@ pub(super) async fn stats(
     Ok(stats)
 }
 
-/// The data of each path that is still there, or that may be read with `skip_secret`.
+/// Data and stat of each path that is still there.
 pub(super) async fn data(
     shell: &mut Shell,
     paths: &[String],
@@ -85,7 +85,8 @@ pub(super) async fn data(
     Ok(found)
 }
 
-/// A subtree with data and access control lists, parents first. ZooKeeper's own `/zookeeper` is left
+/// A subtree with data and access control lists, parents first. Nobody can see that a node is a
+/// container or has a time to live; here it is a plain one. ZooKeeper's own `/zookeeper` is left
 /// out unless it is asked for.
 pub(super) async fn read(shell: &mut Shell, root: &str) -> Result<Vec<Node>, Failure> {
     let mut paths = walk::by_level(shell, root).await?;
@@ -93,10 +94,7 @@ pub(super) async fn read(shell: &mut Shell, root: &str) -> Result<Vec<Node>, Fai
         paths.retain(|path| path != "/zookeeper" && !path.starts_with("/zookeeper/"));
     }
     let keeper = shell.keeper.clone();
-    let mut nodes = Vec::with_capacity(paths.len());
-    for (path, data, stat) in data(shell, &paths).await? {
-        nodes.push((path, data, stat));
-    }
+    let nodes = data(shell, &paths).await?;
     let mut read = Vec::with_capacity(nodes.len());
     for nodes in nodes.chunks(PIPELINE) {
         let asked = nodes.iter().map(|(path, ..)| keeper.acl(path));
@@ -111,7 +109,7 @@ pub(super) async fn read(shell: &mut Shell, root: &str) -> Result<Vec<Node>, Fai
                 relative: relative(root, path),
                 data: data.clone(),
                 acl,
-                stat: stat.clone(),
+                stat: *stat,
             });
         }
     }
