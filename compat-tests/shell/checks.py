@@ -69,10 +69,14 @@ class Stream:
 class Session:
     """An interactive shell behind pipes."""
 
+    # The one that has not ended yet.
+    running = None
+
     def __init__(self, command):
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
+        Session.running = self
         self.out = Stream(self.process.stdout)
         self.err = Stream(self.process.stderr)
         self.wait_for_prompt(0)
@@ -115,7 +119,14 @@ class Session:
         self.process.stdin.close()
         self.wait_for(lambda _: False)
         self.err.read()
+        Session.running = None
         return self.process.wait(PATIENCE)
+
+    @classmethod
+    def kill_running(cls):
+        if cls.running:
+            cls.running.process.kill()
+            cls.running = None
 
 
 class Kind:
@@ -613,6 +624,7 @@ def main():
                     run()
                 except mishaps as error:
                     count.step(name, f"   {error}")
+                    Session.kill_running()
         for check in CHECKS:
             if not is_wanted(check.__name__):
                 continue
@@ -623,6 +635,7 @@ def main():
                 check(ours, str(home))
             except mishaps as error:
                 problem = f"   {error}"
+                Session.kill_running()
             count.step(check.__name__, problem)
     if not only:
         unused = set(differences.known.sections()) - differences.used - {"members-order"}

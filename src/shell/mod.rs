@@ -1,8 +1,8 @@
 //! The shell: upstream's `zkCli.sh` command for command (`ZooKeeperMain.java`), and some more.
 //!
 //! One task does everything: it runs a command, prints what the session tells meanwhile, and waits
-//! for the next line. Only reading lines has a thread of its own ([`input`]). A command is a file in
-//! [`command`]; the table there is the only registry.
+//! for the next line. Only reading lines has a thread of its own (`input`). A command is a file in
+//! `command`; the table there is the only registry.
 //!
 //! **Invariant:** what the server told before a reply is printed before what the reply leads to.
 //! Upstream prints the two from different threads, in either order.
