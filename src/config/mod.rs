@@ -21,6 +21,7 @@ mod jvm_flags;
 mod keys;
 mod members;
 mod properties;
+mod rewrite;
 mod sample;
 mod value;
 
@@ -34,8 +35,9 @@ use draft::Draft;
 
 pub use four_letter_words::FourLetterWords;
 pub use jvm_flags::JvmFlags;
-pub use members::{Role, ServerAddress, ServerSpec, parse_members};
+pub use members::{Role, ServerAddress, ServerSpec, member_entries, parse_members};
 pub use properties::{MalformedEscape, parse as parse_properties};
+pub use rewrite::pointing_at;
 pub use sample::sample_file;
 pub use value::{DigestAlgorithm, HostPort, Secret};
 

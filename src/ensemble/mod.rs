@@ -15,6 +15,8 @@
 //! * snapshots are due by our own rule, see [`Options::snap_count`].
 
 mod elect;
+#[cfg(simulation)]
+mod executor;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inbound;
@@ -238,6 +240,10 @@ pub struct Ensemble {
     io_thread: Mutex<Option<JoinHandle<()>>>,
     /// They hold the log open: one takes snapshots when they are due, others follow the leader.
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    /// Accepts other servers, until it is taken.
+    listening: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Where the others look for this server while it does not hear them.
+    place: watch::Sender<String>,
     peers: Arc<Peers>,
     leadership: watch::Receiver<Leadership>,
     stop: watch::Sender<bool>,
@@ -340,6 +346,8 @@ impl Ensemble {
             let _ = raft.shutdown().await;
             return Err(error);
         }
+        let mut listening = None;
+        let place = watch::Sender::new(String::new());
         if !is_alone {
             let (peers, members) = (Arc::clone(&peers), peering.members);
             tasks.push(tokio::spawn(elect::form(
@@ -354,10 +362,14 @@ impl Ensemble {
                 leadership.clone(),
             )));
             tasks.push(tokio::spawn(elect::replace_lost_leader(Arc::clone(&peers))));
+            tasks.push(tokio::spawn(elect::find_place(
+                Arc::clone(&peers),
+                place.clone(),
+            )));
             match peering.inbound {
                 Inbound::Alone => {}
                 Inbound::Tcp(listener) => {
-                    tasks.push(tokio::spawn(inbound::listen(listener, peers, stopped)));
+                    listening = Some(tokio::spawn(inbound::listen(listener, peers, stopped)));
                 }
                 #[cfg(simulation)]
                 Inbound::Streams(mut streams) => tasks.push(tokio::spawn(async move {
@@ -386,6 +398,8 @@ impl Ensemble {
             progress,
             io_thread: Mutex::new(None),
             tasks,
+            listening: Mutex::new(listening),
+            place,
             peers,
             leadership,
             stop,
@@ -405,6 +419,24 @@ impl Ensemble {
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
+    }
+
+    /// Accepts other servers here too, until the server stops.
+    pub fn listen(&self, listener: TcpListener) -> tokio::task::JoinHandle<()> {
+        let (peers, stopped) = (Arc::clone(&self.peers), self.stop.subscribe());
+        tokio::spawn(inbound::listen(listener, peers, stopped))
+    }
+
+    /// The task that accepts other servers, for whoever may have to end it. Gone after the first
+    /// call.
+    pub fn take_listening(&self) -> Option<tokio::task::JoinHandle<()>> {
+        self.listening.lock().take()
+    }
+
+    /// This server's line where the others look for it, as far as it has had to ask; empty until then.
+    #[must_use]
+    pub fn place(&self) -> watch::Receiver<String> {
+        self.place.subscribe()
     }
 
     /// Opens a link to the leader.
@@ -454,7 +486,7 @@ impl Ensemble {
     }
 
     /// Makes these the voters and observers of the ensemble, as the leader; who else is a member stays
-    /// until [`Self::remove_others`]. May be called again for a change that another leader has begun.
+    /// until [`Self::settle_members`]. May be called again for a change that another leader has begun.
     ///
     /// # Errors
     /// Why the members are as they were.
@@ -462,12 +494,18 @@ impl Ensemble {
         membership::change(&self.peers, &self.raft, members).await
     }
 
-    /// Removes everybody who is not among these.
+    /// Takes back what was begun for other members than these, and removes who is not among them and
+    /// not there any more. Returns whether somebody is there who has left. This server leads since
+    /// `since`.
     ///
     /// # Errors
     /// This server does not lead any more, or Raft refuses.
-    pub async fn remove_others(&self, members: &[Member]) -> Result<(), ChangeError> {
-        membership::remove_others(&self.raft, members).await
+    pub async fn settle_members(
+        &self,
+        members: &[Member],
+        since: tokio::time::Instant,
+    ) -> Result<bool, ChangeError> {
+        membership::settle(&self.raft, members, since).await
     }
 
     /// Hands leadership to the voter that has most of the log, if this server leads, and returns

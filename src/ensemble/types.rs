@@ -42,7 +42,7 @@ impl fmt::Display for Payload {
 #[cfg(not(simulation))]
 pub(crate) type Executor = openraft::TokioRuntime;
 #[cfg(simulation)]
-pub(crate) use crate::simulation::Executor;
+pub(crate) use super::executor::Executor;
 
 openraft::declare_raft_types!(
     pub(crate) TypeConfig:

@@ -86,7 +86,8 @@ pub struct Settings {
     pub outstanding_max: u64,
     /// Bytes that may wait in one connection's outbox before it is closed as too slow.
     pub outbox_bytes_max: usize,
-    /// The member lines of the configuration, for the first leader of an ensemble.
+    /// The member lines of the configuration, for the first leader of an ensemble, with a version if
+    /// the file has one.
     pub first_members: String,
     /// Whether every read is a barrier, so that it never shows less than what was acknowledged.
     pub linearizable_reads: bool,
@@ -284,6 +285,8 @@ pub struct Core {
     applied: watch::Sender<LogPosition>,
     /// Rung when a change of members begins or ends.
     reconfig_wake: Notify,
+    /// What `/zookeeper/config` says; empty before the first one.
+    configuration: watch::Sender<Arc<str>>,
     /// No more requests are taken, and those that were are in the log.
     stopping: watch::Sender<bool>,
     drained: watch::Sender<bool>,
@@ -330,6 +333,7 @@ impl Core {
             checkpoints: Mutex::default(),
             applied: watch::Sender::new(state.position()),
             reconfig_wake: Notify::new(),
+            configuration: watch::Sender::new("".into()),
             stopping: watch::Sender::new(false),
             drained: watch::Sender::new(false),
             service: watch::Sender::new(Service::Nobody),
@@ -372,9 +376,22 @@ impl Core {
         self.applied.subscribe()
     }
 
+    /// The configuration of the ensemble as it was agreed on: member lines and their version. Empty
+    /// until this server knows one.
+    #[must_use]
+    pub fn configuration(&self) -> watch::Receiver<Arc<str>> {
+        self.configuration.subscribe()
+    }
+
     #[must_use]
     pub fn service(&self) -> Service {
         *self.service.borrow()
+    }
+
+    /// Whom this server serves, as it changes.
+    #[must_use]
+    pub fn service_changes(&self) -> watch::Receiver<Service> {
+        self.service.subscribe()
     }
 
     /// Whom to serve from now on. Everybody who was served until now is disconnected: writes that

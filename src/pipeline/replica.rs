@@ -49,6 +49,7 @@ impl Core {
             .lock()
             .forget_known(|session| state.sessions.contains(session));
         self.checkpoints.lock().clear();
+        self.announce_configuration(&state);
         drop(state);
         self.close_all();
         self.track_all_sessions();

@@ -1,7 +1,7 @@
 //! Ensembles in one process, under a clock that jumps: the real state machine, log, elections and
 //! forwarding over a network and disks that obey a seed. The same seed gives the same run.
 //!
-//! * `world`: the seeded source of everything random, the clock, openraft's executor.
+//! * `world`: the seeded source of everything random, and the clock.
 //! * `net`: connections that can be slow, cut in one direction, or reset.
 //! * `cluster`: servers that start, crash and lose what their disk had not been told to keep.
 //! * `client`: clients with a session that read and write without pause.
@@ -23,4 +23,4 @@ mod tests;
 mod world;
 
 pub(crate) use cluster::Planted;
-pub(crate) use world::{Executor, is_planted, wall_clock_ms};
+pub(crate) use world::{is_planted, number, wall_clock_ms};
