@@ -25,6 +25,7 @@ pub mod upstream;
 
 pub mod client;
 pub mod load;
+pub mod shell;
 
 #[cfg(simulation)]
 mod simulation;

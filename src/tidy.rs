@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module with those that it may use. Nothing points back.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("tree", &["types"]),
     ("auth", &["tree", "types"]),
@@ -53,6 +53,8 @@ const MAY_USE: [(&str, &[&str]); 19] = [
         ],
     ),
     ("load", &["client"]),
+    // Of the configuration only the grammar of properties and of server lines.
+    ("shell", &["client", "config"]),
 ];
 
 /// What any module may use: the tables, and in a build for the simulation what it replaces.
