@@ -167,6 +167,7 @@ impl Finish<'_> {
     }
 
     fn finish(&mut self, state: &State, request: &Request<'_>, applied: Applied) {
+        self.core.log_digest(state);
         for change in &applied.changes {
             self.fire(state, applied.zxid, change);
         }

@@ -58,7 +58,7 @@ use crate::session::{LocalSessions, Session, Tracker};
 use crate::state::entry::Origin;
 use crate::state::{LogPosition, State};
 use crate::tree::{NodeId, Owner};
-use crate::types::{ConnId, ServerId, SessionId};
+use crate::types::{ConnId, ServerId, SessionId, Zxid};
 use crate::watch::WatchTable;
 
 /// What a link of another server carries, for fuzzers.
@@ -279,6 +279,8 @@ pub struct Core {
     ensemble: OnceLock<Arc<Ensemble>>,
     /// Digests of the state behind some of the last entries.
     checkpoints: Mutex<VecDeque<(u64, u64)>>,
+    /// Digests of the state behind some of the last transactions.
+    digest_log: Mutex<VecDeque<(Zxid, u64)>>,
     /// How far the log is applied.
     applied: watch::Sender<LogPosition>,
     /// Rung when a change of members begins or ends.
@@ -327,6 +329,7 @@ impl Core {
             leadership: watch::Sender::new(Leadership::Unknown),
             ensemble: OnceLock::new(),
             checkpoints: Mutex::default(),
+            digest_log: Mutex::default(),
             applied: watch::Sender::new(state.position()),
             reconfig_wake: Notify::new(),
             stopping: watch::Sender::new(false),

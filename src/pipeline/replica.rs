@@ -6,6 +6,7 @@ use crate::ensemble::{Committed, Machine, SnapshotReader, SnapshotSource};
 use crate::state::{SnapshotBuilder, SnapshotCut, State};
 
 use super::Core;
+use crate::types::Zxid;
 
 /// Applies entries to the state of a [`Core`] and copies it for snapshots.
 pub struct Replica {
@@ -25,7 +26,36 @@ const CHECKPOINT_EVERY: u64 = 32;
 /// Checkpoints whose digests are kept.
 const CHECKPOINTS_MAX: usize = 1024;
 
+/// The digest behind each transaction whose zxid is a multiple of this is kept for those who ask
+/// (`DataTree.DIGEST_LOG_INTERVAL`), and so many of them (`DIGEST_LOG_LIMIT`).
+const DIGEST_LOG_EVERY: i64 = 128;
+const DIGEST_LOG_MAX: usize = 1024;
+
 impl Core {
+    /// Keeps the digest behind a transaction, if it is one of the chosen.
+    pub(super) fn log_digest(&self, state: &State) {
+        let zxid = state.zxid();
+        // An epoch's first transaction is number 1.
+        if zxid.0 % DIGEST_LOG_EVERY != 0 || zxid.0 & 0xffff_ffff == 0 {
+            return;
+        }
+        let mut logged = self.digest_log.lock();
+        // Not every request has a zxid of its own.
+        if logged.back().is_some_and(|(last, _)| *last == zxid) {
+            return;
+        }
+        logged.push_back((zxid, state.tree.digest()));
+        if logged.len() > DIGEST_LOG_MAX {
+            logged.pop_front();
+        }
+    }
+
+    /// Digests behind some of the last transactions, oldest first.
+    #[must_use]
+    pub fn logged_digests(&self) -> Vec<(Zxid, u64)> {
+        self.digest_log.lock().iter().copied().collect()
+    }
+
     /// Notes the digest behind an entry, if it is a checkpoint.
     pub(super) fn note_checkpoint(&self, state: &State) {
         let index = state.position().index;
@@ -49,6 +79,7 @@ impl Core {
             .lock()
             .forget_known(|session| state.sessions.contains(session));
         self.checkpoints.lock().clear();
+        self.digest_log.lock().clear();
         drop(state);
         self.close_all();
         self.track_all_sessions();

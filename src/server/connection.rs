@@ -116,13 +116,20 @@ impl Connection<'_> {
     /// Handles a four-letter word or the connect request; false after a word.
     async fn first_frame(&mut self) -> Result<bool, Ended> {
         loop {
-            if let Some(word) = self.input.first_chunk::<4>()
-                && let Some(answer) = words::answer(self.shared.as_sources(), self.conn.id, *word)
-            {
-                self.shared.core.count_word();
-                self.stream.write_all(answer.as_bytes()).await?;
-                self.stream.shutdown().await?;
-                return Ok(false);
+            match words::question(&self.shared.config, &self.input) {
+                words::Question::None => {}
+                words::Question::Unfinished => {
+                    self.read().await?;
+                    continue;
+                }
+                question => {
+                    self.shared.core.count_word();
+                    let sources = self.shared.as_sources();
+                    let answer = words::answer(sources, self.conn.id, question).await;
+                    self.stream.write_all(answer.text.as_bytes()).await?;
+                    self.stream.shutdown().await?;
+                    return Ok(false);
+                }
             }
             self.cut_frames()?;
             if let Some(first) = self.frames.pop_front() {
