@@ -183,7 +183,7 @@ fn text_for(sources: Sources<'_>, asking: ConnId, word: &str) -> String {
             "Connection stats reset.\n".to_owned()
         }
         "srst" => {
-            sources.core.counters.reset();
+            facts::reset(sources);
             "Server stats reset.\n".to_owned()
         }
         "conf" => conf(sources, mode),
@@ -420,7 +420,7 @@ fn membership(sources: Sources<'_>, members: &[Member]) -> String {
 }
 
 /// Bytes of the files below a directory; what cannot be read counts as nothing.
-fn dir_bytes(dir: &Path) -> u64 {
+pub(super) fn dir_bytes(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return 0;
     };
@@ -435,6 +435,15 @@ fn dir_bytes(dir: &Path) -> u64 {
 }
 
 fn envi() -> String {
+    let mut text = "Environment:\n".to_owned();
+    for (key, value) in environment() {
+        let _ = writeln!(text, "{key}={value}");
+    }
+    text
+}
+
+/// What this process runs in; what only a Java process has is `<NA>`.
+pub(super) fn environment() -> Vec<(&'static str, String)> {
     let from_env = |name: &str| std::env::var(name).unwrap_or_else(|_| "<NA>".to_owned());
     let first_line = |file: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -448,8 +457,7 @@ fn envi() -> String {
         kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
     };
     let here = std::env::current_dir().unwrap_or_default();
-    let mut text = "Environment:\n".to_owned();
-    for (key, value) in [
+    vec![
         ("zookeeper.version", crate::VERSION_LINE.to_owned()),
         ("host.name", first_line("/proc/sys/kernel/hostname")),
         ("java.version", "<NA>".to_owned()),
@@ -476,10 +484,7 @@ fn envi() -> String {
         ("os.memory.free", format!("{}MB", megabytes("MemFree:"))),
         ("os.memory.max", format!("{}MB", megabytes("MemTotal:"))),
         ("os.memory.total", format!("{}MB", megabytes("MemTotal:"))),
-    ] {
-        let _ = writeln!(text, "{key}={value}");
-    }
-    text
+    ]
 }
 
 /// Sessions by the moment when they may expire.
@@ -690,34 +695,11 @@ fn mntr(sources: Sources<'_>, mode: &str) -> String {
         "zk_version\t{}\nzk_server_state\t{mode}\n",
         crate::VERSION_LINE
     );
-    let put = |text: &mut String, name: &str, value: &dyn fmt::Display| {
-        let _ = writeln!(text, "zk_{name}\t{value}");
-    };
     for (name, value) in facts::peer_facts(sources, mode) {
-        put(&mut text, name, &value);
+        let _ = writeln!(text, "zk_{name}\t{value}");
     }
-    for (name, value) in facts::gauges(sources) {
-        put(&mut text, name, &value);
-    }
-    for (name, value) in facts::counters(sources.core) {
-        put(&mut text, name, &value);
-    }
-    let counters = &sources.core.counters;
-    for (name, counter) in [
-        ("readlatency", &counters.read_latency),
-        ("updatelatency", &counters.write_latency),
-        ("election_time", &counters.elections.time),
-    ] {
-        let latency = counter.summary();
-        put(
-            &mut text,
-            &format!("avg_{name}"),
-            &facts::Value::Double(average_ms(latency)),
-        );
-        put(&mut text, &format!("min_{name}"), &whole_ms(latency.min_us));
-        put(&mut text, &format!("max_{name}"), &whole_ms(latency.max_us));
-        put(&mut text, &format!("cnt_{name}"), &latency.count);
-        put(&mut text, &format!("sum_{name}"), &whole_ms(latency.sum_us));
+    for (name, value) in facts::monitored(sources) {
+        let _ = writeln!(text, "zk_{name}\t{value}");
     }
     text
 }

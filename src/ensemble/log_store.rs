@@ -278,6 +278,8 @@ fn write_all(
     log: &dyn Log,
     on_failure: &OnFailure,
 ) {
+    let sizes = metrics::histogram!("sync_processor_batch_size");
+    let times = metrics::histogram!("sync_process_time");
     let mut batch = Batch::default();
     while let Ok(command) = queue.recv() {
         batch.add(command);
@@ -302,8 +304,11 @@ fn write_all(
                 value: encode_log_id(&id),
             });
         }
+        let begun = std::time::Instant::now();
         match log.write(steps) {
             Ok(()) => {
+                times.record(begun.elapsed().as_secs_f64() * 1000.0);
+                sizes.record(reports.len() as f64);
                 for report in reports {
                     report.succeed(shared);
                 }

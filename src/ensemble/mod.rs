@@ -250,6 +250,7 @@ impl Ensemble {
         machine: Arc<dyn Machine>,
         peering: Peering,
     ) -> Result<Self, StartError> {
+        let begun = std::time::Instant::now();
         refuse_foreign(&options)?;
         for dir in [&options.data_dir, &options.log_dir] {
             create_dir(dir, options.autocreate_dirs)?;
@@ -259,6 +260,8 @@ impl Ensemble {
         let (log, io_thread) = LogStore::open(Arc::new(log), opened, Box::new(stop_on_failure))?;
         match Self::start_on(&options, machine, peering, &log).await {
             Ok(mut started) => {
+                let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+                metrics::histogram!("dbinittime").record(took_ms);
                 started.io_thread = Mutex::new(Some(io_thread));
                 Ok(started)
             }
@@ -343,9 +346,17 @@ impl Ensemble {
             tasks.push(tokio::spawn(elect::replace_lost_leader(Arc::clone(&peers))));
             tasks.push(tokio::spawn(inbound::listen(listener, peers, stopped)));
         } else {
+            let begun = std::time::Instant::now();
             let mut leadership = leadership.clone();
             let leads = |seen: &Leadership| matches!(seen, Leadership::Leading { .. });
             let _ = leadership.wait_for(leads).await;
+            let loaded = state_machine
+                .shared
+                .applied_requests
+                .load(Ordering::Relaxed);
+            let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+            metrics::histogram!("startup_txns_loaded").record(loaded as f64);
+            metrics::histogram!("startup_txns_load_time").record(took_ms);
         }
         let progress = Arc::new(SnapshotProgress::default());
         tasks.push(spawn_snapshot_rule(

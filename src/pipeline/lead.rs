@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::asks::{Ask, Reattach};
+use super::measures::ms_since;
 use super::messages::Message;
 use super::{Close, Core, follow, reconfig, wall_clock_ms};
 use crate::ensemble::{Ensemble, Leadership, Link, LinkHandler, LinkWriter, ProposeError};
@@ -159,16 +160,28 @@ async fn write_entries(core: &Arc<Core>, ensemble: &Arc<Ensemble>) {
             flags: core.settings.flags,
             time_ms: wall_clock_ms(),
         };
+        core.counters
+            .measures
+            .proposed
+            .increment(batch.len() as u64);
         let payload = batch.seal(header);
         core.counters.elections.proposal_sizes.record(payload.len());
+        let since = std::time::Instant::now();
         let proposed = ensemble.propose(payload).await;
+        let core = Arc::clone(core);
         tokio::spawn(async move {
             let applied = match proposed {
                 Ok(applied) => applied.await,
                 Err(error) => Err(error),
             };
             match applied {
-                Ok(()) | Err(ProposeError::ShuttingDown) => {}
+                Ok(()) => {
+                    let ms = ms_since(since);
+                    let measures = &core.counters.measures;
+                    measures.commit.record(ms);
+                    measures.quorum_ack.record(ms);
+                }
+                Err(ProposeError::ShuttingDown) => {}
                 // What became of it is known when the next leader's first entry is applied.
                 Err(error) => tracing::debug!(%error, "an entry was not applied under its leader"),
             }
@@ -289,6 +302,7 @@ impl Core {
         };
         match attach {
             Some(attach) => {
+                metrics::counter!("connection_revalidate_count").increment(1);
                 let now_ms = self.heard_now_ms();
                 let mut tracker = self.tracker.lock();
                 inner.lease = Some(tracker.track(asked.session, handshake.timeout_ms, now_ms));

@@ -35,6 +35,7 @@ mod elections;
 mod finish;
 mod follow;
 mod lead;
+mod measures;
 mod messages;
 mod prep;
 mod proposals;
@@ -70,6 +71,7 @@ pub fn fuzz_message(kind: u8, body: bytes::Bytes) {
 pub use barrier::drive_barriers;
 pub use conn::{Close, Conn, ConnStats, Handshake};
 pub use lead::{LinkService, drive_proposals};
+pub use measures::Measures;
 pub use prep::FrameError;
 pub use proposals::Proposals;
 pub use replica::Replica;
@@ -155,11 +157,10 @@ pub struct Counters {
     pub packets_received: AtomicU64,
     pub packets_sent: AtomicU64,
     pub latency: LatencyCounter,
-    pub read_latency: LatencyCounter,
-    pub write_latency: LatencyCounter,
-    /// For the quantiles that Prometheus shows, in ms.
-    pub read_histogram: Measured,
-    pub write_histogram: Measured,
+    /// What goes to the recorder of metrics.
+    pub measures: Measures,
+    /// Bytes of the last reply, the smallest and the largest.
+    pub client_responses: elections::Sizes,
     pub outstanding: AtomicU64,
     pub sessions_expired: AtomicU64,
     pub connections_rejected: AtomicU64,
@@ -177,25 +178,8 @@ impl Counters {
     pub fn reset(&self) {
         self.packets_received.store(0, Ordering::Relaxed);
         self.packets_sent.store(0, Ordering::Relaxed);
-        for latency in [&self.latency, &self.read_latency, &self.write_latency] {
-            latency.reset();
-        }
-    }
-}
-
-/// A histogram of the metrics recorder, which does nothing when none is installed.
-pub struct Measured(metrics::Histogram);
-
-impl Default for Measured {
-    fn default() -> Self {
-        Self(metrics::Histogram::noop())
-    }
-}
-
-impl Measured {
-    pub fn record(&self, latency_us: u64, requests: u64) {
-        let requests = usize::try_from(requests).unwrap_or(usize::MAX);
-        self.0.record_many(latency_us as f64 / 1000.0, requests);
+        self.latency.reset();
+        self.client_responses.reset();
     }
 }
 
@@ -281,6 +265,8 @@ pub struct Core {
     checkpoints: Mutex<VecDeque<(u64, u64)>>,
     /// Digests of the state behind some of the last transactions.
     digest_log: Mutex<VecDeque<(Zxid, u64)>>,
+    /// The cut of the last snapshot, and when it was made, ms; 0 when another process made it.
+    last_snapshot: Mutex<(Zxid, i64)>,
     /// How far the log is applied.
     applied: watch::Sender<LogPosition>,
     /// Rung when a change of members begins or ends.
@@ -317,11 +303,7 @@ impl Core {
             started: Instant::now(),
             started_ms: wall_clock_ms(),
             settings,
-            counters: Counters {
-                read_histogram: Measured(metrics::histogram!("readlatency")),
-                write_histogram: Measured(metrics::histogram!("updatelatency")),
-                ..Counters::default()
-            },
+            counters: Counters::default(),
             proposals: Proposals::default(),
             asks: asks::Asks::default(),
             barriers: barrier::Barriers::default(),
@@ -330,6 +312,7 @@ impl Core {
             ensemble: OnceLock::new(),
             checkpoints: Mutex::default(),
             digest_log: Mutex::default(),
+            last_snapshot: Mutex::default(),
             applied: watch::Sender::new(state.position()),
             reconfig_wake: Notify::new(),
             stopping: watch::Sender::new(false),
@@ -440,7 +423,7 @@ impl Core {
     pub fn expire_sessions(&self) {
         let expired = self.locals.lock().expire(self.lease_now_ms());
         for session in expired {
-            self.count_expired(session);
+            self.count_expired(session, &self.counters.measures.expired_local);
             let connections = self.connections.lock();
             let id = connections.by_session.get(&session);
             if let Some(conn) = id.and_then(|id| connections.by_id.get(id)) {
@@ -452,13 +435,20 @@ impl Core {
         }
         let expired = self.tracker.lock().expired(self.lease_now_ms());
         for session in expired {
-            self.count_expired(session);
+            let measures = &self.counters.measures;
+            let cause = if self.connections.lock().by_session.contains_key(&session) {
+                &measures.expired_connected
+            } else {
+                &measures.expired_elsewhere
+            };
+            self.count_expired(session, cause);
             self.propose_close(session);
         }
     }
 
-    fn count_expired(&self, session: SessionId) {
+    fn count_expired(&self, session: SessionId, cause: &metrics::Counter) {
         tracing::info!(%session, "session expired");
+        cause.increment(1);
         self.counters
             .sessions_expired
             .fetch_add(1, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::ensemble::{Committed, Machine, SnapshotReader, SnapshotSource};
 use crate::state::{SnapshotBuilder, SnapshotCut, State};
 
-use super::Core;
+use super::{Core, wall_clock_ms};
 use crate::types::Zxid;
 
 /// Applies entries to the state of a [`Core`] and copies it for snapshots.
@@ -50,6 +50,12 @@ impl Core {
         }
     }
 
+    /// The cut of the last snapshot and when it was made, ms; 0 when that was not this process.
+    #[must_use]
+    pub fn last_snapshot(&self) -> (Zxid, i64) {
+        *self.last_snapshot.lock()
+    }
+
     /// Digests behind some of the last transactions, oldest first.
     #[must_use]
     pub fn logged_digests(&self) -> Vec<(Zxid, u64)> {
@@ -73,6 +79,7 @@ impl Core {
     fn replace_state(&self, restored: State) -> State {
         let mut state = self.state.write();
         let position = restored.position();
+        *self.last_snapshot.lock() = (restored.zxid(), 0);
         let old = std::mem::replace(&mut *state, restored);
         self.tracker.lock().clear();
         self.locals
@@ -104,7 +111,10 @@ impl Machine for Replica {
     }
 
     fn freeze(&self) -> Box<dyn SnapshotSource> {
-        let cut = self.core.state.write().freeze();
+        let mut state = self.core.state.write();
+        let cut = state.freeze();
+        *self.core.last_snapshot.lock() = (state.zxid(), wall_clock_ms());
+        drop(state);
         Box::new(Source {
             core: Arc::clone(&self.core),
             cut,

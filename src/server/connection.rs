@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::listener::{Place, Shared};
 use crate::admin::words;
-use crate::pipeline::{Close, Conn, FrameError};
+use crate::pipeline::{Close, Conn, FrameError, Service};
 use crate::session::Lease;
 use crate::types::SessionId;
 
@@ -46,6 +46,23 @@ enum Ended {
     Io(#[from] io::Error),
 }
 
+impl Ended {
+    /// Counts a connection that was not ended by the end of its session.
+    fn count(&self, shared: &Shared) {
+        match self {
+            Self::ByUs => {}
+            Self::Request(FrameError::NotServed) if shared.core.service() != Service::Everybody => {
+                metrics::counter!("cnxn_closed_without_zk_server_running").increment(1);
+            }
+            Self::ByClient
+            | Self::Sessionless
+            | Self::Frame(_)
+            | Self::Request(_)
+            | Self::Io(_) => metrics::counter!("connection_drop_count").increment(1),
+        }
+    }
+}
+
 pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, _place: Place) {
     let _ = stream.set_nodelay(true);
     if shared.config.client_tcp_keep_alive {
@@ -65,6 +82,7 @@ pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr
     let ended = connection.serve().await;
     shared.core.forget(&conn);
     if let Err(ended) = ended {
+        ended.count(&shared);
         tracing::debug!(%peer, session = %conn.session(), %ended, "connection ended");
     }
 }
@@ -229,7 +247,8 @@ impl Connection<'_> {
                 tokio::select! {
                     biased;
                     sent = self.stream.write_buf(&mut self.out) => {
-                        sent?;
+                        let bytes = &self.shared.core.counters.measures.response_bytes;
+                        bytes.increment(sent? as u64);
                     }
                     () = self.conn.wake.notified() => {
                         if self.conn.closing() == Some(Close::Now) {
@@ -238,6 +257,9 @@ impl Connection<'_> {
                     }
                 }
             }
+        }
+        if let Some(waited) = self.conn.events_sent() {
+            self.shared.core.counters.measures.event_delivered(waited);
         }
         if self.out.capacity() > KEEP_BYTES_MAX {
             self.out = BytesMut::new();

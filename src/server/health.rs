@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::ensemble::Ensemble;
 use crate::pipeline::{Core, Service};
@@ -29,6 +29,7 @@ pub(super) struct Patience {
 /// Begins to serve when the state is as new as the leader's, and ceases when contact is lost.
 pub(super) async fn run(core: Arc<Core>, ensemble: Arc<Ensemble>, patience: Patience) {
     loop {
+        let begun = Instant::now();
         let mut caught_up = pin!(core.catch_up());
         let goes_on = loop {
             if let Ok(goes_on) = timeout(LOOK, &mut caught_up).await {
@@ -45,6 +46,8 @@ pub(super) async fn run(core: Arc<Core>, ensemble: Arc<Ensemble>, patience: Pati
         }
         core.serve(Service::Everybody);
         tracing::info!("serving clients");
+        let away_ms = begun.elapsed().as_secs_f64() * 1000.0;
+        metrics::histogram!("unavailable_time").record(away_ms);
         while ensemble.status().out_of_touch <= patience.serving {
             sleep(LOOK).await;
         }
