@@ -7,6 +7,7 @@
 //! * [`compare`] finds the first difference between two recordings;
 //! * [`generate`] makes random scripts, [`shrink`] makes a differing one small;
 //! * [`history`] holds what clients of an ensemble saw, and tells whether that may be;
+//! * [`http`] asks an admin server or an exporter;
 //! * [`vectors`] records what a real server sends, for the codec's tests;
 //! * [`oracle`] puts these together for the tests and the `oracle` command.
 //!
@@ -19,6 +20,7 @@ pub mod compare;
 pub mod ensemble;
 pub mod generate;
 pub mod history;
+pub mod http;
 pub mod oracle;
 pub mod play;
 pub mod script;

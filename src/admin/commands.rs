@@ -350,10 +350,11 @@ fn is_read_only(asked: &Asked<'_>) -> Answer {
 }
 
 fn last_snapshot(asked: &Asked<'_>) -> Answer {
-    let (zxid, taken_ms) = asked.sources.core.last_snapshot();
+    let cut = asked.sources.core.last_snapshot();
+    let (zxid, made_ms) = cut.map_or((0, 0), |cut| (cut.zxid.0, cut.made_ms));
     [
-        ("zxid", format!("{:x}", zxid.0).into()),
-        ("timestamp", (taken_ms / 1000).into()),
+        ("zxid", format!("{zxid:x}").into()),
+        ("timestamp", (made_ms / 1000).into()),
     ]
     .into()
 }
@@ -604,20 +605,16 @@ fn zab_state(asked: &Asked<'_>) -> Answer {
     let sources = asked.sources;
     let own = sources.config.own_server();
     let own = own.and_then(|own| Some((own, own.addresses.first()?)));
-    let Some((own, address)) = own.filter(|_| sources.core.settings.is_ensemble()) else {
+    // Upstream has nothing to tell while it does not take part, not even of itself.
+    let takes_part = matches!(
+        facts::role(sources),
+        Some(facts::LEADER | facts::FOLLOWER | facts::OBSERVER)
+    );
+    let Some((own, address)) = own.filter(|_| takes_part) else {
         return [("voting", false.into()), ("zabstate", "".into())].into();
     };
     let status = sources.ensemble.status();
     let zxid = sources.core.look(crate::state::State::zxid);
-    let is_serving = matches!(
-        facts::role(sources),
-        Some(facts::LEADER | facts::FOLLOWER | facts::OBSERVER)
-    );
-    let phase = match status.leader {
-        _ if is_serving => "broadcast",
-        Some(_) => "synchronization",
-        None => "election",
-    };
     let client = own.client.as_ref().map(ToString::to_string);
     [
         ("myid", own.id.into()),
@@ -635,7 +632,7 @@ fn zab_state(asked: &Asked<'_>) -> Answer {
         ("last_zxid", format!("0x{:x}", zxid.0).into()),
         ("zab_epoch", zxid.epoch().into()),
         ("zab_counter", (zxid.0 & 0xffff_ffff).into()),
-        ("zabstate", phase.into()),
+        ("zabstate", "broadcast".into()),
     ]
     .into()
 }

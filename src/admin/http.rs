@@ -440,7 +440,13 @@ impl Admin {
         // Once it is open it may be purged.
         let file = tokio::fs::File::open(&path).await.map_err(unreadable)?;
         let size = file.metadata().await.map_err(unreadable)?.len();
-        let (zxid, _) = self.core.last_snapshot();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let index = name.rsplit('.').next().unwrap_or_default();
+        let index = u64::from_str_radix(index, 16).map_err(|error| format!("{name}: {error}"))?;
+        let cut = self.core.snapshot_at(index);
+        let zxid = cut
+            .ok_or_else(|| format!("{name}: too many snapshots since"))?
+            .zxid;
         let given = request.parameters.iter();
         let streaming = given
             .clone()
@@ -454,7 +460,6 @@ impl Admin {
             json(StatusCode::OK, "snapshot", Fields::new(), None)
         };
         // The name says which snapshot it is, and a server looks for it under this name.
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
         for (header, value) in [
             ("last_zxid", format!("0x{:x}", zxid.0)),
             ("snapshot_size", size.to_string()),

@@ -74,7 +74,7 @@ pub use lead::{LinkService, drive_proposals};
 pub use measures::Measures;
 pub use prep::FrameError;
 pub use proposals::Proposals;
-pub use replica::Replica;
+pub use replica::{Cut, Replica};
 
 /// Settings of the pipeline, all from the configuration.
 #[derive(Debug, Clone)]
@@ -265,8 +265,8 @@ pub struct Core {
     checkpoints: Mutex<VecDeque<(u64, u64)>>,
     /// Digests of the state behind some of the last transactions.
     digest_log: Mutex<VecDeque<(Zxid, u64)>>,
-    /// The cut of the last snapshot, and when it was made, ms; 0 when another process made it.
-    last_snapshot: Mutex<(Zxid, i64)>,
+    /// The cuts of the last snapshots, newest last.
+    snapshots: Mutex<VecDeque<replica::Cut>>,
     /// How far the log is applied.
     applied: watch::Sender<LogPosition>,
     /// Rung when a change of members begins or ends.
@@ -312,7 +312,7 @@ impl Core {
             ensemble: OnceLock::new(),
             checkpoints: Mutex::default(),
             digest_log: Mutex::default(),
-            last_snapshot: Mutex::default(),
+            snapshots: Mutex::default(),
             applied: watch::Sender::new(state.position()),
             reconfig_wake: Notify::new(),
             stopping: watch::Sender::new(false),

@@ -31,6 +31,19 @@ const CHECKPOINTS_MAX: usize = 1024;
 const DIGEST_LOG_EVERY: i64 = 128;
 const DIGEST_LOG_MAX: usize = 1024;
 
+/// The state that a snapshot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// The last entry in it.
+    pub index: u64,
+    pub zxid: Zxid,
+    /// Wall clock, ms; 0 when it was not made by this process.
+    pub made_ms: i64,
+}
+
+/// Cuts that are remembered.
+const CUTS_MAX: usize = 8;
+
 impl Core {
     /// Keeps the digest behind a transaction, if it is one of the chosen.
     pub(super) fn log_digest(&self, state: &State) {
@@ -50,10 +63,33 @@ impl Core {
         }
     }
 
-    /// The cut of the last snapshot and when it was made, ms; 0 when that was not this process.
+    fn note_cut(&self, state: &State, made_ms: i64) {
+        let mut snapshots = self.snapshots.lock();
+        snapshots.push_back(Cut {
+            index: state.position().index,
+            zxid: state.zxid(),
+            made_ms,
+        });
+        if snapshots.len() > CUTS_MAX {
+            snapshots.pop_front();
+        }
+    }
+
+    /// The cut of the last snapshot, written or restored.
     #[must_use]
-    pub fn last_snapshot(&self) -> (Zxid, i64) {
-        *self.last_snapshot.lock()
+    pub fn last_snapshot(&self) -> Option<Cut> {
+        self.snapshots.lock().back().copied()
+    }
+
+    /// The cut of the snapshot behind this entry, unless that was many snapshots ago.
+    #[must_use]
+    pub fn snapshot_at(&self, index: u64) -> Option<Cut> {
+        let snapshots = self.snapshots.lock();
+        snapshots
+            .iter()
+            .rev()
+            .find(|cut| cut.index == index)
+            .copied()
     }
 
     /// Digests behind some of the last transactions, oldest first.
@@ -79,7 +115,7 @@ impl Core {
     fn replace_state(&self, restored: State) -> State {
         let mut state = self.state.write();
         let position = restored.position();
-        *self.last_snapshot.lock() = (restored.zxid(), 0);
+        self.note_cut(&restored, 0);
         let old = std::mem::replace(&mut *state, restored);
         self.tracker.lock().clear();
         self.locals
@@ -113,7 +149,7 @@ impl Machine for Replica {
     fn freeze(&self) -> Box<dyn SnapshotSource> {
         let mut state = self.core.state.write();
         let cut = state.freeze();
-        *self.core.last_snapshot.lock() = (state.zxid(), wall_clock_ms());
+        self.core.note_cut(&state, wall_clock_ms());
         drop(state);
         Box::new(Source {
             core: Arc::clone(&self.core),

@@ -519,9 +519,9 @@ pub(super) const ADMIN: &[Row] = &[
         Property,
         "admin.serverPort",
         "port",
-        Default("8080"),
-        "The port of the admin server. When the key is absent and the port is taken there is a warning and no admin \
-         server; a port that is asked for must be free.",
+        Unset("8080"),
+        "The port of the admin server; 8080 when absent, and when that is taken there is a warning and no admin server. A \
+         port that is asked for must be free.",
         |draft, setting| {
             draft.config.admin.listen.port = setting.port()?;
             draft.config.admin.is_port_given = true;
