@@ -105,6 +105,10 @@ fn peer_gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
     let quorum_size = ("quorum_size", Integer(voters.count() as u64));
     match role {
         Some(LEADER) => {}
+        // Upstream's follower has it with the Prometheus provider only. Observers follow the leader.
+        Some(FOLLOWER) if is_scraped(sources) => {
+            return vec![quorum_size, ("synced_observers", Integer(0))];
+        }
         Some(FOLLOWER | OBSERVER) => return vec![quorum_size],
         _ => return Vec::new(),
     }
@@ -309,10 +313,15 @@ const ADVANCED: [&str; 25] = [
     "write_final_proc_time_ms",
 ];
 
+/// Whether the Prometheus provider is on.
+fn is_scraped(sources: Sources<'_>) -> bool {
+    matches!(sources.config.metrics, MetricsProvider::Prometheus { .. })
+}
+
 /// All figures as `mntr` and the command `monitor` show them. The names depend on who else reads
 /// them: with the Prometheus provider they are the scraped ones, and all numbers are doubles.
 pub(super) fn monitored(sources: Sources<'_>) -> Vec<(String, Value)> {
-    let scraped = matches!(sources.config.metrics, MetricsProvider::Prometheus { .. });
+    let scraped = is_scraped(sources);
     let mut all = Vec::new();
     let mut put = |name: String, value: Value| {
         let shown = match scraped {
@@ -390,7 +399,7 @@ fn labelled(series: &Series, scraped: bool, quantile: Option<f64>) -> String {
 /// What `srst` resets: with the default provider everything that is counted.
 pub(super) fn reset(sources: Sources<'_>) {
     sources.core.counters.reset();
-    if !matches!(sources.config.metrics, MetricsProvider::Prometheus { .. }) {
+    if !is_scraped(sources) {
         recorder::reset();
     }
 }

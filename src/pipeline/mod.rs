@@ -266,7 +266,7 @@ pub struct Core {
     /// Digests of the state behind some of the last transactions.
     digest_log: Mutex<VecDeque<(Zxid, u64)>>,
     /// The cuts of the last snapshots, newest last.
-    snapshots: Mutex<VecDeque<replica::Cut>>,
+    snapshots: Mutex<VecDeque<Cut>>,
     /// How far the log is applied.
     applied: watch::Sender<LogPosition>,
     /// Rung when a change of members begins or ends.

@@ -257,6 +257,11 @@ fn mntr_has_the_names_of_each_provider() {
     };
     for (provider, settings) in [("default", Settings::default()), ("prometheus", settings())] {
         let [theirs, ours] = KINDS.map(|kind| names(kind, &settings));
+        // Sets by path have no members here: traffic is not counted by path.
+        let theirs: BTreeMap<_, _> = theirs
+            .into_iter()
+            .filter(|(name, _)| !name.contains("_per_namespace"))
+            .collect();
         for (name, is_double) in &theirs {
             assert_eq!(ours.get(name), Some(is_double), "{name}, {provider}");
         }
