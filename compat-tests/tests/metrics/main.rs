@@ -279,7 +279,16 @@ fn mntr_has_the_names_of_each_provider() {
 fn figures_tell_what_was_done() {
     let server = Server::start(Kind::Meerkat, &settings()).expect("the server starts");
     let mut session = session_at(server.addr());
-    let before = Scrape::of_server(&server);
+    // The session's own transaction may be measured behind its answer.
+    let since = Instant::now();
+    let before = loop {
+        let before = Scrape::of_server(&server);
+        if before.value("quorum_ack_latency_count") == before.value("proposal_count") {
+            break before;
+        }
+        assert!(since.elapsed() < LIMIT);
+        thread::sleep(POLL);
+    };
     let watch = |path: &str| {
         Request::named("exists")
             .path(path)
