@@ -1,5 +1,6 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+mod collections;
 pub mod types;
 
 pub mod tree;
@@ -21,6 +22,9 @@ pub mod server;
 
 pub mod client;
 pub mod load;
+
+#[cfg(simulation)]
+mod simulation;
 
 /// What `srvr`, `stat` and `mntr` call our version: the ZooKeeper release whose protocol and
 /// output we follow, then our own, then the day of its release. Scripts parse the number in front.

@@ -218,7 +218,7 @@ class Checks:
             lambda: not self.reader.get_children(ROOT + "/members"),
         )
 
-    def run(self):
+    def run(self, times):
         self.reader = KazooClient(HOSTS, timeout=SESSION_TIMEOUT)
         self.reader.start(PATIENCE)
         for name in ("", "/queue", "/members"):
@@ -229,11 +229,12 @@ class Checks:
             worker.client.create(f"{ROOT}/members/{worker.number}", b"", ephemeral=True)
             worker.start()
         self.check("everybody works", self.everybody_works_on)
-        self.check("the leader is killed and comes back", self.kill_leader)
-        self.check("the leader is paused for longer than a session", self.pause_leader)
-        self.check("all servers are restarted one by one", self.roll)
-        self.check("a server loses its data and rejoins", self.wipe_one)
-        self.check("the leader is stopped and comes back", self.stop_leader)
+        for _ in range(times):
+            self.check("the leader is killed and comes back", self.kill_leader)
+            self.check("the leader is paused for longer than a session", self.pause_leader)
+            self.check("all servers are restarted one by one", self.roll)
+            self.check("a server loses its data and rejoins", self.wipe_one)
+            self.check("the leader is stopped and comes back", self.stop_leader)
         for worker in self.workers:
             worker.ending = True
         for worker in self.workers:
@@ -261,4 +262,4 @@ class Checks:
 
 
 if __name__ == "__main__":
-    sys.exit(Checks().run())
+    sys.exit(Checks().run(int(sys.argv[1])))

@@ -356,6 +356,41 @@ impl Ensemble {
         Ok(format!("{addr}:{peer}:{election}:{role};{client}"))
     }
 
+    /// The directory of this server, with its zoo.cfg.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub fn home(&self, id: usize) -> Result<PathBuf> {
+        Ok(self.member(id)?.home.clone())
+    }
+
+    /// The end of a server's log.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub fn log_tail(&self, id: usize) -> Result<String> {
+        Ok(self.member(id)?.log_tail())
+    }
+
+    /// Takes note that a server has been given another place or role. Its files are its own affair.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub fn moved(&mut self, id: usize, place: Place, observer: bool) -> Result<()> {
+        let member = self.member_mut(id)?;
+        member.place = place;
+        member.observer = observer;
+        Ok(())
+    }
+
+    /// Where a server is.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub fn place(&self, id: usize) -> Result<Place> {
+        Ok(self.member(id)?.place.clone())
+    }
+
     /// Where this server keeps its data.
     ///
     /// # Errors
@@ -517,6 +552,17 @@ impl Ensemble {
             );
             thread::sleep(POLL);
         }
+    }
+
+    /// Requests that the server has not answered yet.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn outstanding(&self, id: usize) -> Result<usize> {
+        let answer = server::ask_word(self.addr(id), "srvr", WORD_LIMIT)?;
+        let mut lines = answer.lines();
+        let count = lines.find_map(|line| line.strip_prefix("Outstanding: "));
+        Ok(count.context("no count")?.parse()?)
     }
 
     /// What the server says it is; none when it does not serve, or not answer for a second.

@@ -6,6 +6,7 @@
 //! * [`play`] performs a script on one server and records what it answered;
 //! * [`compare`] finds the first difference between two recordings;
 //! * [`generate`] makes random scripts, [`shrink`] makes a differing one small;
+//! * [`change`] changes the members of an ensemble;
 //! * [`history`] holds what clients of an ensemble saw, and tells whether that may be;
 //! * [`http`] asks an admin server or an exporter;
 //! * [`vectors`] records what a real server sends, for the codec's tests;
@@ -15,6 +16,7 @@
 //! codec that it judges would share its mistakes.
 
 pub mod attempt;
+pub mod change;
 pub mod client;
 pub mod compare;
 pub mod ensemble;

@@ -69,11 +69,21 @@ pub(super) fn role(sources: Sources<'_>) -> Option<&'static str> {
     let status = sources.ensemble.status();
     Some(if status.is_leader {
         LEADER
-    } else if status.is_voter {
+    } else if status.is_voter || !is_listed_as_observer(sources.core) {
         FOLLOWER
     } else {
         OBSERVER
     })
+}
+
+/// Whether the ensemble has this server as an observer. One that has left, or has not come yet, is a
+/// follower without a vote, as upstream.
+fn is_listed_as_observer(core: &Core) -> bool {
+    let own = format!("server.{}=", core.settings.server.0);
+    let agreed = core.configuration();
+    let agreed = agreed.borrow();
+    let mut lines = agreed.lines();
+    lines.any(|line| line.starts_with(&own) && line.contains(":observer"))
 }
 
 /// A server that has not answered its leader for so long, many heartbeats, is not counted.

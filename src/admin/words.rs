@@ -3,7 +3,7 @@
 //! Formats are upstream's (`FourLetterCommands.java` and the classes beside it). What a native
 //! process has no counterpart for prints as `<NA>`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Arguments, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::date::java_date;
 use super::facts::{self, average_ms, whole_ms};
-use crate::config::{Config, ServerAddress};
+use crate::collections::{HashMap, HashSet};
+use crate::config::{Config, ServerAddress, ServerSpec};
 use crate::ensemble::{Ensemble, Member};
 use crate::pipeline::{Conn, Core, LocalSessionsMode, wall_clock_ms};
 use crate::types::{ConnId, SessionId};
@@ -346,9 +347,11 @@ pub(super) fn short_name(op: OpCode) -> &'static str {
 
 fn conf(sources: Sources<'_>, mode: &str) -> String {
     let config = sources.config;
-    let port = config
-        .client_listen
+    let own = own_line(sources);
+    let port = own
         .as_ref()
+        .and_then(|own| own.client.as_ref())
+        .or(config.client_listen.as_ref())
         .map_or(-1, |listen| i32::from(listen.port));
     let backlog = config.client_listen_backlog.map_or(-1, i64::from);
     let mut text = format!(
@@ -369,15 +372,25 @@ fn conf(sources: Sources<'_>, mode: &str) -> String {
     text
 }
 
+/// This server's line: as the ensemble has agreed on it, else as it stands in the file.
+fn own_line(sources: Sources<'_>) -> Option<ServerSpec> {
+    let me = u64::from(sources.config.my_id?);
+    let agreed = sources.core.configuration();
+    let agreed = agreed.borrow().lines().find_map(|line| {
+        let line = ServerSpec::parse_line(line)?;
+        (line.id == me).then_some(line)
+    });
+    agreed.or_else(|| sources.config.own_server().cloned())
+}
+
 /// Upstream's number for the only election algorithm that it still has.
 const ELECTION_ALGORITHM: u32 = 3;
 
 /// What `conf` says of a server's place among the others.
 fn conf_of_peer(sources: Sources<'_>, mode: &str, text: &mut String) {
     let config = sources.config;
-    let addresses = config
-        .own_server()
-        .map_or(&[][..], |server| &server.addresses);
+    let own = own_line(sources);
+    let addresses = own.as_ref().map_or(&[][..], |own| &own.addresses);
     let ports = |port: fn(&ServerAddress) -> u16| {
         let ports: Vec<_> = addresses.iter().map(|a| port(a).to_string()).collect();
         ports.join("|")
@@ -625,7 +638,7 @@ pub(super) fn data_watches(core: &Core) -> (BTreeMap<String, BTreeSet<SessionId>
 /// Connections, paths and watches, of data watches only.
 pub(super) fn data_watch_totals(core: &Core) -> [usize; 3] {
     let sessions = sessions_by_conn(core);
-    let mut watching = HashSet::new();
+    let mut watching = HashSet::default();
     let (mut paths, mut total) = (0, 0);
     core.look_at_watches(|table| {
         let mut last = None;

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::properties;
 use super::value::{self, HostPort};
 
 const WRONG_FORMAT: &str = " does not have the form server_config or server_config;client_config where server_config \
@@ -100,8 +101,23 @@ impl ServerSpec {
     pub fn parse_line(line: &str) -> Option<Self> {
         let (key, text) = line.split_once('=')?;
         let id = key.trim().strip_prefix("server.")?.parse().ok()?;
-        server(id, text.trim(), true).ok()
+        Self::parse(id, text.trim())
     }
+
+    /// Parses what stands behind `server.N=`.
+    #[must_use]
+    pub fn parse(id: u64, text: &str) -> Option<Self> {
+        server(id, text, true).ok()
+    }
+}
+
+/// Keys and values of a list of members that a client has sent, as lines of a properties file; `None`
+/// when it is no such file, or an entry speaks of something else than members and their version.
+#[must_use]
+pub fn member_entries(text: &str) -> Option<BTreeMap<String, String>> {
+    let entries = properties::parse_text(text).ok()?;
+    let is_known = |key: &String| is_member_key(key) || key == "version";
+    entries.keys().all(is_known).then_some(entries)
 }
 
 /// Whether a key of the file speaks of membership. Upstream asks for no dot after `group` and

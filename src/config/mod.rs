@@ -21,6 +21,7 @@ mod jvm_flags;
 mod keys;
 mod members;
 mod properties;
+mod rewrite;
 mod sample;
 mod value;
 
@@ -34,7 +35,8 @@ use draft::Draft;
 
 pub use four_letter_words::FourLetterWords;
 pub use jvm_flags::JvmFlags;
-pub use members::{Role, ServerAddress, ServerSpec};
+pub use members::{Role, ServerAddress, ServerSpec, member_entries};
+pub use rewrite::pointing_at;
 pub use sample::sample_file;
 pub use value::{DigestAlgorithm, HostPort, Secret};
 

@@ -6,7 +6,8 @@
 //! On top of that `QuorumPeerConfig.java` trims keys and values, so this does too. Nothing here
 //! knows what a key means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 /// The one way in which text can fail to be a properties file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,15 +20,64 @@ pub(super) struct MalformedEscape {
 /// Keys and values of a properties file, trimmed; of equal keys the last.
 pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, MalformedEscape> {
     let mut entries = BTreeMap::new();
-    for (line, text) in logical_lines(bytes) {
-        let key_end = key_end(&text);
-        let value_start = value_start(&text, key_end);
-        let malformed = |Malformed| MalformedEscape { line };
-        let key = unescape(&text[..key_end]).map_err(malformed)?;
-        let value = unescape(&text[value_start..]).map_err(malformed)?;
-        entries.insert(java_trim(&key).to_owned(), java_trim(&value).to_owned());
+    for line in logical_lines(bytes) {
+        let value_start = value_start(&line.text, key_end(&line.text));
+        let value = unescape(&line.text[value_start..]).map_err(|Malformed| line.malformed())?;
+        entries.insert(line.key()?, java_trim(&value).to_owned());
     }
     Ok(entries)
+}
+
+/// The same from text that is characters already, as Java reads it from a string.
+pub(super) fn parse_text(text: &str) -> Result<BTreeMap<String, String>, MalformedEscape> {
+    let mut latin = String::with_capacity(text.len());
+    for unit in text.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii() => latin.push(char::from(byte)),
+            _ => {
+                let _ = write!(latin, "\\u{unit:04x}");
+            }
+        }
+    }
+    parse(latin.as_bytes())
+}
+
+/// The file without the entries whose key is not to be kept. Everything else stays as it is
+/// written, comments too; only the ends of lines become those of this system.
+pub(super) fn retain(
+    bytes: &[u8],
+    keep: impl Fn(&str) -> bool,
+) -> Result<Vec<u8>, MalformedEscape> {
+    let mut goes = BTreeSet::new();
+    for line in logical_lines(bytes) {
+        if !keep(&line.key()?) {
+            goes.extend(line.first..=line.last);
+        }
+    }
+    let mut kept = Vec::with_capacity(bytes.len());
+    for (index, natural) in natural_lines(bytes).into_iter().enumerate() {
+        if !goes.contains(&index) {
+            kept.extend_from_slice(natural);
+            kept.push(b'\n');
+        }
+    }
+    Ok(kept)
+}
+
+/// A value as it has to be written to be read back.
+pub(super) fn escape(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for (index, unit) in value.encode_utf16().enumerate() {
+        match u8::try_from(unit).map(char::from) {
+            Ok('\\') => escaped.push_str("\\\\"),
+            Ok(' ') if index == 0 => escaped.push_str("\\ "),
+            Ok(plain @ ' '..='~') => escaped.push(plain),
+            _ => {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        }
+    }
+    escaped
 }
 
 /// `String.trim` of Java: everything up to U+0020 goes, and nothing above it.
@@ -39,25 +89,51 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\x0c')
 }
 
-/// Lines after comments and blank lines are gone and continuations are joined, each with its
-/// number.
-fn logical_lines(bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
+/// One entry as it is written, continuations joined.
+struct Line {
+    /// Indexes of the first and the last natural line of it.
+    first: usize,
+    last: usize,
+    text: Vec<u8>,
+}
+
+impl Line {
+    fn key(&self) -> Result<String, MalformedEscape> {
+        let key = unescape(&self.text[..key_end(&self.text)]);
+        let key = key.map_err(|Malformed| self.malformed())?;
+        Ok(java_trim(&key).to_owned())
+    }
+
+    fn malformed(&self) -> MalformedEscape {
+        MalformedEscape {
+            line: self.first + 1,
+        }
+    }
+}
+
+/// Lines after comments and blank lines are gone and continuations are joined.
+fn logical_lines(bytes: &[u8]) -> Vec<Line> {
     let mut lines = Vec::new();
-    // Pieces of the line so far and the number of its first one, while a backslash continues it.
-    let mut begun: Option<(usize, Vec<u8>)> = None;
+    // The line so far, while a backslash continues it.
+    let mut begun: Option<Line> = None;
     for (index, natural) in natural_lines(bytes).into_iter().enumerate() {
         let piece = skip_blanks(natural);
-        let (number, mut line) = begun.take().unwrap_or((index + 1, Vec::new()));
+        let mut line = begun.take().unwrap_or(Line {
+            first: index,
+            last: index,
+            text: Vec::new(),
+        });
         // Nothing but backslashes so far: Java still takes this for the beginning of a line.
-        if line.is_empty() && matches!(piece.first(), None | Some(b'#' | b'!')) {
+        if line.text.is_empty() && matches!(piece.first(), None | Some(b'#' | b'!')) {
             continue;
         }
+        line.last = index;
         if ends_in_continuation(piece) {
-            line.extend_from_slice(&piece[..piece.len() - 1]);
-            begun = Some((number, line));
+            line.text.extend_from_slice(&piece[..piece.len() - 1]);
+            begun = Some(line);
         } else {
-            line.extend_from_slice(piece);
-            lines.push((number, line));
+            line.text.extend_from_slice(piece);
+            lines.push(line);
         }
     }
     // A backslash that ends the file continues into nothing, and if it is alone, that is an entry.
@@ -281,7 +357,61 @@ mod tests {
         check("a=1\na=2  \n\\ a=3\\t", expect![[r#""a" -> "3""#]]);
     }
 
+    fn check_retain(text: &str, expected: Expect) {
+        let kept = super::retain(text.as_bytes(), |key| key != "gone");
+        expected.assert_eq(&match kept {
+            Ok(kept) => String::from_utf8_lossy(&kept).into_owned(),
+            Err(error) => error.to_string(),
+        });
+    }
+
+    #[test]
+    fn what_is_kept_stays_as_it_is_written() {
+        check_retain(
+            "# why\ngone=1\n a \\\n  = b\\\n   c\n! gone=2\ngon\\\n  e = \\\n  3\n\nd=\\u0041\r\ngone",
+            expect![[r"
+                # why
+                 a \
+                  = b\
+                   c
+                ! gone=2
+
+                d=\u0041
+            "]],
+        );
+        check_retain(
+            "a=\\u12",
+            expect![[r"
+            a=\u12
+        "]],
+        );
+        check_retain("\\u12=a", expect![[r"Malformed \uxxxx encoding. (line 1)"]]);
+    }
+
     proptest! {
+        #[test]
+        fn what_is_escaped_is_read_back(value in ".{0,40}") {
+            let text = format!("a={}", super::escape(&value));
+            let entries = parse(text.as_bytes());
+            let expected = super::java_trim(&value).to_owned();
+            prop_assert_eq!(entries, Ok([("a".to_owned(), expected)].into()));
+        }
+
+        #[test]
+        fn text_is_taken_as_characters(value in "[^\\x00-\\x20\\\\\x7f]{0,20}") {
+            let entries = super::parse_text(&format!("é={value}"));
+            prop_assert_eq!(entries, Ok([("é".to_owned(), value)].into()));
+        }
+
+        #[test]
+        fn entries_that_are_kept_do_not_change(text in r"[abg=:\\u0 \n\r#!]{0,60}") {
+            let Ok(mut expected) = parse(text.as_bytes()) else { return Ok(()) };
+            expected.retain(|key, _| !key.starts_with('g'));
+            let kept = super::retain(text.as_bytes(), |key| !key.starts_with('g'));
+            let kept = kept.and_then(|kept| parse(&kept));
+            prop_assert_eq!(kept, Ok(expected));
+        }
+
         #[test]
         fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&bytes);

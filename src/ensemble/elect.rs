@@ -30,8 +30,9 @@ use openraft::raft::TransferLeaderRequest;
 use openraft::{BasicNode, Raft, ServerState};
 use tokio::sync::watch;
 
+use super::inbound;
 use super::peer::Member;
-use super::peers::{PeerStatus, Peers, kind};
+use super::peers::{PeerStatus, Peers, Place, kind};
 use super::state_machine::StateMachine;
 use super::types::{TypeConfig, encode_cluster_id, members_of};
 use super::{Leadership, StartError};
@@ -58,6 +59,10 @@ const RANK_STEP: Duration = Duration::from_millis(30);
 const LOST_TRIES: u32 = 20;
 const LOST_RETRY: Duration = Duration::from_millis(15);
 const LOST_PATIENCE: Duration = Duration::from_millis(200);
+
+/// How often, and after how long a silence, a server asks where the others look for it.
+const PLACE_LOOK: Duration = Duration::from_secs(1);
+const PLACE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long handing over may take before the server stops without it.
 const HAND_OVER_PATIENCE: Duration = Duration::from_millis(500);
@@ -306,6 +311,33 @@ async fn begin_cluster(peers: &Peers, raft: &Raft<TypeConfig, StateMachine>) {
         let node = BasicNode::new(&observer.spec);
         if let Err(error) = raft.add_learner(observer.id, node, false).await {
             tracing::warn!(server = observer.id, %error, "an observer could not be added");
+        }
+    }
+}
+
+/// Asks the others where they look for this server while no leader is heard: it may have been given
+/// another port while it was away, and nobody can tell it at the old one.
+pub(super) async fn find_place(peers: Arc<Peers>, found: watch::Sender<String>) {
+    let Some(raft) = peers.raft.get() else { return };
+    let me = peers.identity.me;
+    let begun = tokio::time::Instant::now();
+    let mut known = inbound::place(raft, me).map_or(0, |place| place.index);
+    loop {
+        tokio::time::sleep(PLACE_LOOK).await;
+        let heard = peers.contact.lock().map_or(begun, |contact| contact.heard);
+        if heard.elapsed() < PLACE_PATIENCE || raft.metrics().borrow_watched().state.is_leader() {
+            continue;
+        }
+        let others: Vec<u64> = peers.identity.members.read().keys().copied().collect();
+        let ask = |id: u64| peers.ask(id, kind::PLACE, &[], STATUS_PATIENCE);
+        let asked = others.into_iter().filter(|id| *id != me).map(ask);
+        let answers = join_all(asked).await;
+        let places = answers.into_iter().flatten().filter_map(Place::decode);
+        if let Some(newest) = places.max_by_key(|place| place.index)
+            && newest.index > known
+        {
+            known = newest.index;
+            found.send_replace(newest.spec);
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::link::Link;
 use super::peer::{Class, FrameReader, HandshakeError, Peer, Stream, codec, tcp_stream};
-use super::peers::{PeerStatus, Peers, kind};
+use super::peers::{PeerStatus, Peers, Place, kind};
 use super::state_machine::StateMachine;
 use super::transfer;
 use super::types::TypeConfig;
@@ -202,7 +202,11 @@ async fn serve_questions(
     mut peer: Peer,
 ) -> io::Result<()> {
     while let Some(frame) = peer.reader.next().await? {
-        let answer = answer(peers, raft, frame.kind, frame.body).await?;
+        let answer = if frame.kind == kind::PLACE {
+            place(raft, peer.id).map(|place| place.encode())
+        } else {
+            answer(peers, raft, frame.kind, frame.body).await?
+        };
         match answer {
             Some(body) => peer.writer.send(kind::ANSWER, &body).await?,
             None => peer.writer.send(kind::DECLINED, &[]).await?,
@@ -249,6 +253,19 @@ async fn answer(
         kind::STATUS => Ok(Some(status(peers, raft).encode())),
         _ => Err(malformed()),
     }
+}
+
+/// Where a member is to be found, as far as this server knows.
+pub(crate) fn place(raft: &Raft<TypeConfig, StateMachine>, id: u64) -> Option<Place> {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let membership = &metrics.membership_config;
+    let mut nodes = membership.nodes();
+    let (_, node) = nodes.find(|(member, _)| **member == id)?;
+    Some(Place {
+        index: membership.log_id().as_ref()?.index,
+        spec: node.addr.clone(),
+    })
 }
 
 /// What this server says of itself.

@@ -10,11 +10,12 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use metrics::Histogram;
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
@@ -135,7 +136,15 @@ impl Shared {
 pub(crate) struct LogStore {
     shared: Arc<Mutex<Shared>>,
     log: Arc<dyn Log>,
-    commands: SyncSender<Command>,
+    commands: Commands,
+}
+
+/// The way to whoever writes.
+#[derive(Clone)]
+enum Commands {
+    Thread(SyncSender<Command>),
+    #[cfg(simulation)]
+    Task(tokio::sync::mpsc::Sender<Command>),
 }
 
 /// Called once, with the error that ended all writing.
@@ -151,6 +160,66 @@ impl LogStore {
         opened: Opened,
         on_failure: OnFailure,
     ) -> Result<(Self, JoinHandle<()>), StorageError> {
+        let shared = Self::recover(&*log, opened)?;
+        let (commands, queue) = sync_channel(COMMANDS_MAX);
+        let store = Self {
+            shared: Arc::new(Mutex::new(shared)),
+            log,
+            commands: Commands::Thread(commands),
+        };
+        let (shared, log) = (Arc::clone(&store.shared), Arc::clone(&store.log));
+        let thread = std::thread::Builder::new()
+            .name("log-io".to_owned())
+            .spawn(move || write_all(&queue, &shared, &*log, &on_failure))
+            .map_err(|source| StorageError::io(std::path::Path::new("log thread"), source))?;
+        Ok((store, thread))
+    }
+
+    /// Like [`Self::open`], with a task in the place of the thread, which waits `fsync()` before
+    /// each write. What has not been written when the task is aborted is lost, as in a crash.
+    #[cfg(simulation)]
+    pub(crate) fn simulate(
+        log: Arc<dyn Log>,
+        opened: Opened,
+        mut fsync: impl FnMut() -> std::time::Duration + Send + 'static,
+        acknowledge_early: bool,
+    ) -> Result<(Self, tokio::task::JoinHandle<()>), StorageError> {
+        let shared = Arc::new(Mutex::new(Self::recover(&*log, opened)?));
+        let (commands, mut queue) = tokio::sync::mpsc::channel(COMMANDS_MAX);
+        let store = Self {
+            shared: Arc::clone(&shared),
+            log: Arc::clone(&log),
+            commands: Commands::Task(commands),
+        };
+        let task = tokio::spawn(async move {
+            let mut batch = Batch::default();
+            while let Some(command) = queue.recv().await {
+                batch.add(command);
+                while batch.reports.len() < BATCH_LEN_MAX
+                    && let Ok(command) = queue.try_recv()
+                {
+                    batch.add(command);
+                }
+                let batch = std::mem::take(&mut batch);
+                let closes = batch.closes;
+                if acknowledge_early {
+                    let (early, late) = batch.acknowledged();
+                    let _ = early.write(&shared, &*log);
+                    tokio::time::sleep(fsync()).await;
+                    let _ = late.write(&shared, &*log);
+                } else {
+                    tokio::time::sleep(fsync()).await;
+                    let _ = batch.write(&shared, &*log);
+                }
+                if closes {
+                    return;
+                }
+            }
+        });
+        Ok((store, task))
+    }
+
+    fn recover(log: &dyn Log, opened: Opened) -> Result<Shared, StorageError> {
         let damaged = |why: String| StorageError::corrupt(std::path::Path::new("the log"), why);
         let id = |name: &str| {
             opened.meta.get(name).map(|value| {
@@ -193,18 +262,7 @@ impl LogStore {
                 "it ends at record {last} but record {lost} was committed; acknowledged writes are missing"
             )));
         }
-        let (commands, queue) = sync_channel(COMMANDS_MAX);
-        let store = Self {
-            shared: Arc::new(Mutex::new(shared)),
-            log,
-            commands,
-        };
-        let (shared, log) = (Arc::clone(&store.shared), Arc::clone(&store.log));
-        let thread = std::thread::Builder::new()
-            .name("log-io".to_owned())
-            .spawn(move || write_all(&queue, &shared, &*log, &on_failure))
-            .map_err(|source| StorageError::io(std::path::Path::new("log thread"), source))?;
-        Ok((store, thread))
+        Ok(shared)
     }
 
     /// Bytes appended since this process began.
@@ -223,7 +281,7 @@ impl LogStore {
 
     /// Writes what has arrived and ends the I/O thread.
     pub(crate) fn close(&self) {
-        let _ = self.commands.send(Command::Close);
+        let _ = self.send(Command::Close);
     }
 
     async fn write(&self, steps: Vec<Step>) -> io::Result<()> {
@@ -233,7 +291,11 @@ impl LogStore {
     }
 
     fn send(&self, command: Command) -> io::Result<()> {
-        self.commands.send(command).map_err(|_| stopped())
+        match &self.commands {
+            Commands::Thread(commands) => commands.send(command).map_err(|_| stopped()),
+            #[cfg(simulation)]
+            Commands::Task(commands) => commands.try_send(command).map_err(|_| stopped()),
+        }
     }
 }
 
@@ -278,8 +340,6 @@ fn write_all(
     log: &dyn Log,
     on_failure: &OnFailure,
 ) {
-    let sizes = metrics::histogram!("sync_processor_batch_size");
-    let times = metrics::histogram!("sync_process_time");
     let mut batch = Batch::default();
     while let Ok(command) = queue.recv() {
         batch.add(command);
@@ -292,39 +352,68 @@ fn write_all(
             // The committed bound alone is not worth an fsync: it goes with the next write.
             continue;
         }
-        let Batch {
-            mut steps,
-            reports,
-            committed,
-            closes,
-        } = std::mem::take(&mut batch);
-        if let Some(id) = committed {
+        let batch = std::mem::take(&mut batch);
+        let closes = batch.closes;
+        if let Err(failed) = batch.write(shared, log) {
+            on_failure(&failed.error);
+            for report in failed.reports {
+                report.fail(&failed.error);
+            }
+            return;
+        }
+        if closes {
+            return;
+        }
+    }
+}
+
+struct WriteFailed {
+    error: StorageError,
+    reports: Vec<Report>,
+}
+
+/// How long a durable write took, in ms, and how many pieces it had; for the recorder of metrics.
+static WRITE_TIME: LazyLock<Histogram> = LazyLock::new(|| metrics::histogram!("sync_process_time"));
+static BATCH_SIZE: LazyLock<Histogram> =
+    LazyLock::new(|| metrics::histogram!("sync_processor_batch_size"));
+
+impl Batch {
+    /// Makes it durable, and says so.
+    fn write(self, shared: &Mutex<Shared>, log: &dyn Log) -> Result<(), WriteFailed> {
+        let (mut steps, reports) = (self.steps, self.reports);
+        if let Some(id) = self.committed {
             steps.push(Step::SetMeta {
                 name: meta::COMMITTED,
                 value: encode_log_id(&id),
             });
         }
         let begun = std::time::Instant::now();
-        match log.write(steps) {
-            Ok(()) => {
-                times.record(begun.elapsed().as_secs_f64() * 1000.0);
-                sizes.record(reports.len() as f64);
-                for report in reports {
-                    report.succeed(shared);
-                }
-                shared.lock().shrink();
-                if closes {
-                    return;
-                }
-            }
-            Err(error) => {
-                on_failure(&error);
-                for report in reports {
-                    report.fail(&error);
-                }
-                return;
-            }
+        if let Err(error) = log.write(steps) {
+            return Err(WriteFailed { error, reports });
         }
+        let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+        WRITE_TIME.record(took_ms);
+        BATCH_SIZE.record(reports.len() as f64);
+        for report in reports {
+            report.succeed(shared);
+        }
+        shared.lock().shrink();
+        Ok(())
+    }
+
+    /// The bug that the simulation must find: what is reported, and what is written behind it.
+    #[cfg(simulation)]
+    fn acknowledged(self) -> (Self, Self) {
+        let early = Self {
+            reports: self.reports,
+            ..Self::default()
+        };
+        let late = Self {
+            steps: self.steps,
+            committed: self.committed,
+            ..Self::default()
+        };
+        (early, late)
     }
 }
 

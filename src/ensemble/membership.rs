@@ -1,8 +1,8 @@
 //! Changing who is a member while everybody works.
 //!
 //! A new server is a learner first: it gets the state without counting. Voters change in one joint
-//! step once all new ones have caught up. Those that go are
-//! removed at the very end. Every step may be repeated: a new leader that finds a
+//! step once all new ones have caught up. Those that have left are
+//! removed when they are gone. Every step may be repeated: a new leader that finds a
 //! change half done does it again from the beginning, and what is done already changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use super::peers::Peers;
 use super::state_machine::StateMachine;
 use super::types::{TypeConfig, members_of};
 
-/// A voter that has not answered a heartbeat for so long does not count as connected.
+/// A voter that does not answer a heartbeat for so long does not count as connected.
 const CONNECTED: Duration = Duration::from_millis(1500);
 
 /// How long a new server may make no progress before the change is given up.
@@ -28,8 +28,8 @@ const NO_PROGRESS_MAX: Duration = Duration::from_secs(10);
 /// How long a new server may take to answer at all. The client waits for as long.
 const NO_CONTACT_MAX: Duration = Duration::from_secs(2);
 
-/// How long the end of a change waits for servers that are removed by it.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a server that has left may be silent until it is no longer spoken to.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Entries that a new server may be behind when it becomes a voter.
 const BEHIND_MAX: u64 = 128;
@@ -51,116 +51,105 @@ pub enum ChangeError {
 
 type Node = Raft<TypeConfig, StateMachine>;
 
-/// Makes these the members. On an error servers that were added for it are removed again.
+/// Makes these the voters and observers. On an error [`settle`] takes back what was done for it.
 pub(super) async fn change(
     peers: &Arc<Peers>,
     raft: &Node,
     wanted: &[Member],
 ) -> Result<(), ChangeError> {
-    let before: BTreeSet<u64> = current(raft).iter().map(|member| member.id).collect();
-    let changed = try_change(peers, raft, wanted).await;
-    if let Err(error) = &changed
-        && !matches!(error, ChangeError::NotLeader | ChangeError::IsLeaving)
-    {
-        let voters: BTreeSet<u64> = current(raft)
-            .iter()
-            .filter(|member| member.is_voter)
-            .map(|member| member.id)
-            .collect();
-        let added: BTreeSet<u64> = current(raft)
-            .iter()
-            .map(|member| member.id)
-            .filter(|id| !before.contains(id) && !voters.contains(id))
-            .collect();
-        if !added.is_empty() {
-            let _ = propose(raft, ChangeMembers::RemoveNodes(added)).await;
-        }
-    }
-    changed
-}
-
-async fn try_change(peers: &Arc<Peers>, raft: &Node, wanted: &[Member]) -> Result<(), ChangeError> {
     let voters: BTreeSet<u64> = wanted.iter().filter(|m| m.is_voter).map(|m| m.id).collect();
     let known: BTreeMap<u64, Member> = current(raft).into_iter().map(|m| (m.id, m)).collect();
-    // Those that are there already must carry a majority unless new ones do.
-    let new: BTreeSet<u64> = voters
-        .iter()
-        .copied()
-        .filter(|id| !known.contains_key(id))
-        .collect();
-    let connected = voters
-        .iter()
-        .filter(|id| is_connected(peers, raft, **id))
-        .count();
-    if (connected + new.len()) * 2 <= voters.len() {
+    let is_voter = |id: &u64| known.get(id).is_some_and(|member| member.is_voter);
+    let old_voters: BTreeSet<u64> = known.keys().copied().filter(is_voter).collect();
+    let learning: BTreeSet<u64> = voters.difference(&old_voters).copied().collect();
+    let staying: BTreeSet<u64> = voters.intersection(&old_voters).copied().collect();
+    let is_quorum = |count: usize| count * 2 > voters.len();
+    let needed = (voters.len() / 2 + 1).saturating_sub(learning.len());
+    // What a leader has done before it died is not asked for again.
+    let is_done = is_decided_by(raft, &voters);
+    if !is_done && !is_quorum(answering(peers, raft, &staying, needed).await + learning.len()) {
         return Err(ChangeError::NoQuorum);
-    }
-    let moved: BTreeMap<u64, BasicNode> = wanted
-        .iter()
-        .filter(|member| {
-            known
-                .get(&member.id)
-                .is_some_and(|before| before.spec != member.spec)
-        })
-        .map(|member| (member.id, BasicNode::new(&member.spec)))
-        .collect();
-    if !moved.is_empty() {
-        propose(raft, ChangeMembers::SetNodes(moved)).await?;
     }
     for member in wanted.iter().filter(|m| !known.contains_key(&m.id)) {
         let node = BasicNode::new(&member.spec);
         let added = raft.add_learner(member.id, node, false).await;
         added.map_err(refused)?;
     }
-    let learning = voters
-        .iter()
-        .copied()
-        .filter(|id| !known.get(id).is_some_and(|member| member.is_voter))
-        .collect();
-    caught_up(raft, learning).await?;
-    let is_voter = |id: &u64| known.get(id).is_some_and(|member| member.is_voter);
-    let old_voters: BTreeSet<u64> = known.keys().copied().filter(|id| is_voter(id)).collect();
-    if old_voters != voters {
-        if !voters.contains(&peers.identity.me) {
-            return Err(ChangeError::IsLeaving);
-        }
-        propose(raft, ChangeMembers::ReplaceAllVoters(voters)).await?;
+    // Some may be absent, as long as the others are a quorum.
+    let absent = caught_up(raft, learning.clone()).await?;
+    let learnt = learning.len() - absent.len();
+    let needed = (voters.len() / 2 + 1).saturating_sub(learnt);
+    if !is_done && !is_quorum(answering(peers, raft, &staying, needed).await + learnt) {
+        return Err(ChangeError::NoQuorum);
     }
-    Ok(())
-}
-
-/// Removes everybody else. Those that go hear of it first: a client of theirs may wait for the end
-/// of the change.
-pub(super) async fn remove_others(raft: &Node, wanted: &[Member]) -> Result<(), ChangeError> {
-    let gone: BTreeSet<u64> = current(raft)
-        .iter()
-        .map(|member| member.id)
-        .filter(|id| !wanted.iter().any(|member| member.id == *id))
-        .collect();
-    if gone.is_empty() {
+    move_to(raft, wanted).await?;
+    if is_done {
         return Ok(());
     }
-    let last = raft.metrics().borrow_watched().last_log_index.unwrap_or(0);
-    let until = Instant::now() + FAREWELL;
-    while Instant::now() < until && !have_all(raft, &gone, last) {
-        sleep(LOOK).await;
+    if !voters.contains(&peers.identity.me) {
+        return Err(ChangeError::IsLeaving);
     }
-    // That it is committed they learn with the next heartbeat.
-    sleep(LOOK * 4).await;
-    propose(raft, ChangeMembers::RemoveNodes(gone)).await
+    propose(raft, ChangeMembers::ReplaceAllVoters(voters)).await
 }
 
-fn have_all(raft: &Node, ids: &BTreeSet<u64>, last: u64) -> bool {
+/// Whether these are the voters, and no others have a say: a leader that died may have left the step
+/// between, where both the old voters and the new ones decide.
+fn is_decided_by(raft: &Node, voters: &BTreeSet<u64>) -> bool {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
-    let Some(replication) = &metrics.replication else {
-        return true;
+    let configs = metrics.membership_config.membership().get_joint_config();
+    matches!(configs.as_slice(), [only] if only == voters)
+}
+
+/// Has members dialled where they are to be found.
+async fn move_to(raft: &Node, wanted: &[Member]) -> Result<(), ChangeError> {
+    let known: BTreeMap<u64, Member> = current(raft).into_iter().map(|m| (m.id, m)).collect();
+    let has_moved = |member: &&Member| {
+        let known = known.get(&member.id);
+        known.is_some_and(|known| known.spec != member.spec)
     };
-    let has = |id: &u64| {
-        let at = replication.get(id).and_then(|at| at.map(|at| at.index));
-        at.is_some_and(|index| index >= last)
-    };
-    ids.iter().all(has)
+    let moved: BTreeMap<u64, BasicNode> = wanted
+        .iter()
+        .filter(has_moved)
+        .map(|member| (member.id, BasicNode::new(&member.spec)))
+        .collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    propose(raft, ChangeMembers::SetNodes(moved)).await
+}
+
+/// After a change, or an attempt at one: takes back what was begun, and removes everybody else who is
+/// not there any more. A server that has left goes on following, without a vote, until it is stopped;
+/// returns whether there is one. Heartbeats have been sent since `since`.
+pub(super) async fn settle(
+    raft: &Node,
+    wanted: &[Member],
+    since: Instant,
+) -> Result<bool, ChangeError> {
+    move_to(raft, wanted).await?;
+    let voters: BTreeSet<u64> = wanted.iter().filter(|m| m.is_voter).map(|m| m.id).collect();
+    if !is_decided_by(raft, &voters) {
+        propose(raft, ChangeMembers::ReplaceAllVoters(voters)).await?;
+    }
+    let others = current(raft).into_iter().map(|member| member.id);
+    let others = others.filter(|id| !wanted.iter().any(|member| member.id == *id));
+    let (staying, gone): (BTreeSet<u64>, BTreeSet<u64>) =
+        others.partition(|id| silence(raft, *id, since) < FAREWELL);
+    if !gone.is_empty() {
+        tracing::info!(servers = ?gone, "servers that have left are gone");
+        propose(raft, ChangeMembers::RemoveNodes(gone)).await?;
+    }
+    Ok(!staying.is_empty())
+}
+
+/// How long a server has not answered.
+fn silence(raft: &Node, id: u64, since: Instant) -> Duration {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let acked = metrics.heartbeat.as_ref().and_then(|acked| acked.get(&id));
+    let acked = acked.and_then(|at| at.map(|at| at.elapsed()));
+    acked.unwrap_or_else(|| since.elapsed())
 }
 
 fn current(raft: &Node) -> Vec<Member> {
@@ -169,18 +158,33 @@ fn current(raft: &Node) -> Vec<Member> {
     members_of(metrics.membership_config.membership())
 }
 
-fn is_connected(peers: &Peers, raft: &Node, id: u64) -> bool {
-    if id == peers.identity.me {
-        return true;
+/// How many of these answer a heartbeat, when it is less than `needed`. One that has died a moment
+/// ago must not count: with it the new members could decide nothing, and nobody could go back.
+async fn answering(peers: &Peers, raft: &Node, ids: &BTreeSet<u64>, needed: usize) -> usize {
+    let since = Instant::now();
+    loop {
+        let count = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let answers = |id: &&u64| {
+                let at = metrics.heartbeat.as_ref().and_then(|acked| acked.get(id));
+                let is_new =
+                    at.is_some_and(|at| at.is_some_and(|at| at.elapsed() < since.elapsed()));
+                is_new || **id == peers.identity.me
+            };
+            ids.iter().filter(answers).count()
+        };
+        if count >= needed || since.elapsed() >= CONNECTED {
+            return count;
+        }
+        sleep(LOOK).await;
     }
-    let metrics = raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let acked = metrics.heartbeat.as_ref().and_then(|acked| acked.get(&id));
-    acked.is_some_and(|at| at.is_some_and(|at| at.elapsed() < CONNECTED))
 }
 
-/// Returns when all of them have nearly all of the log.
-async fn caught_up(raft: &Node, mut learning: BTreeSet<u64>) -> Result<(), ChangeError> {
+/// Waits until all of them have nearly all of the log. Returns those that are not there or make no
+/// progress.
+async fn caught_up(raft: &Node, mut learning: BTreeSet<u64>) -> Result<BTreeSet<u64>, ChangeError> {
+    let mut absent = BTreeSet::new();
     let mut progress: BTreeMap<u64, (u64, Instant)> = BTreeMap::new();
     loop {
         {
@@ -204,12 +208,13 @@ async fn caught_up(raft: &Node, mut learning: BTreeSet<u64>) -> Result<(), Chang
                 if index > *best {
                     (*best, *since) = (index, now);
                 } else if now.duration_since(*since) > patience {
-                    return Err(ChangeError::NoQuorum);
+                    absent.insert(*id);
                 }
             }
+            learning.retain(|id| !absent.contains(id));
         }
         if learning.is_empty() {
-            return Ok(());
+            return Ok(absent);
         }
         sleep(LOOK).await;
     }

@@ -15,6 +15,8 @@
 //! * snapshots are due by our own rule, see [`Options::snap_count`].
 
 mod elect;
+#[cfg(simulation)]
+mod executor;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inbound;
@@ -51,6 +53,7 @@ use tokio::sync::watch;
 use crate::storage::rocks_log::RocksLog;
 use crate::storage::snapshots::SnapshotDir;
 use crate::storage::{StorageError, create_dir};
+#[cfg(not(simulation))]
 use log_store::LogStore;
 use network::Network;
 use peers::Peers;
@@ -58,6 +61,8 @@ use state_machine::StateMachine;
 use types::{Payload, TypeConfig};
 
 pub use link::{Link, LinkHandler, LinkReader, LinkWriter};
+#[cfg(simulation)]
+pub(crate) use log_store::LogStore;
 pub use membership::ChangeError;
 pub use peer::{Dialing, Member, Net, Stream, Tcp};
 
@@ -135,8 +140,8 @@ pub struct Peering {
     /// The members that the configuration lists, this server among them. Only the first start of
     /// an ensemble goes by it; then the log says who is a member.
     pub members: Vec<Member>,
-    /// Where other servers reach this one; none without an ensemble.
-    pub listener: Option<TcpListener>,
+    /// Where other servers reach this one.
+    pub inbound: Inbound,
     pub net: Arc<dyn Net>,
     /// Known to all servers of the cluster, when the configuration names one.
     pub secret: Option<Bytes>,
@@ -147,8 +152,18 @@ pub struct Peering {
 impl Peering {
     /// Whether this is a server without an ensemble.
     fn is_alone(&self) -> bool {
-        self.listener.is_none()
+        matches!(self.inbound, Inbound::Alone)
     }
+}
+
+/// How other servers reach this one.
+pub enum Inbound {
+    /// There are none.
+    Alone,
+    Tcp(TcpListener),
+    /// Connections as they come, each with the name of where it is from.
+    #[cfg(simulation)]
+    Streams(tokio::sync::mpsc::Receiver<(Stream, String)>),
 }
 
 /// Who leads, as far as this server knows.
@@ -229,6 +244,10 @@ pub struct Ensemble {
     io_thread: Mutex<Option<JoinHandle<()>>>,
     /// They hold the log open: one takes snapshots when they are due, others follow the leader.
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    /// Accepts other servers, until it is taken.
+    listening: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Where the others look for this server while it does not hear them.
+    place: watch::Sender<String>,
     peers: Arc<Peers>,
     leadership: watch::Receiver<Leadership>,
     stop: watch::Sender<bool>,
@@ -278,7 +297,7 @@ impl Ensemble {
         }
     }
 
-    async fn start_on(
+    pub(crate) async fn start_on(
         options: &Options,
         machine: Arc<dyn Machine>,
         peering: Peering,
@@ -334,7 +353,9 @@ impl Ensemble {
             let _ = raft.shutdown().await;
             return Err(error);
         }
-        if let Some(listener) = peering.listener {
+        let mut listening = None;
+        let place = watch::Sender::new(String::new());
+        if !is_alone {
             let (peers, members) = (Arc::clone(&peers), peering.members);
             tasks.push(tokio::spawn(elect::form(
                 Arc::clone(&peers),
@@ -348,7 +369,22 @@ impl Ensemble {
                 leadership.clone(),
             )));
             tasks.push(tokio::spawn(elect::replace_lost_leader(Arc::clone(&peers))));
-            tasks.push(tokio::spawn(inbound::listen(listener, peers, stopped)));
+            tasks.push(tokio::spawn(elect::find_place(
+                Arc::clone(&peers),
+                place.clone(),
+            )));
+            match peering.inbound {
+                Inbound::Alone => {}
+                Inbound::Tcp(listener) => {
+                    listening = Some(tokio::spawn(inbound::listen(listener, peers, stopped)));
+                }
+                #[cfg(simulation)]
+                Inbound::Streams(mut streams) => tasks.push(tokio::spawn(async move {
+                    while let Some((stream, address)) = streams.recv().await {
+                        inbound::accept(&peers, stream, address, stopped.clone());
+                    }
+                })),
+            }
         } else {
             let begun = std::time::Instant::now();
             let mut leadership = leadership.clone();
@@ -377,6 +413,8 @@ impl Ensemble {
             progress,
             io_thread: Mutex::new(None),
             tasks,
+            listening: Mutex::new(listening),
+            place,
             peers,
             leadership,
             stop,
@@ -396,6 +434,24 @@ impl Ensemble {
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
+    }
+
+    /// Accepts other servers here too, until the server stops.
+    pub fn listen(&self, listener: TcpListener) -> tokio::task::JoinHandle<()> {
+        let (peers, stopped) = (Arc::clone(&self.peers), self.stop.subscribe());
+        tokio::spawn(inbound::listen(listener, peers, stopped))
+    }
+
+    /// The task that accepts other servers, for whoever may have to end it. Gone after the first
+    /// call.
+    pub fn take_listening(&self) -> Option<tokio::task::JoinHandle<()>> {
+        self.listening.lock().take()
+    }
+
+    /// This server's line where the others look for it, as far as it has had to ask; empty until then.
+    #[must_use]
+    pub fn place(&self) -> watch::Receiver<String> {
+        self.place.subscribe()
     }
 
     /// Opens a link to the leader.
@@ -445,7 +501,7 @@ impl Ensemble {
     }
 
     /// Makes these the voters and observers of the ensemble, as the leader; who else is a member stays
-    /// until [`Self::remove_others`]. May be called again for a change that another leader has begun.
+    /// until [`Self::settle_members`]. May be called again for a change that another leader has begun.
     ///
     /// # Errors
     /// Why the members are as they were.
@@ -453,12 +509,18 @@ impl Ensemble {
         membership::change(&self.peers, &self.raft, members).await
     }
 
-    /// Removes everybody who is not among these.
+    /// Takes back what was begun for other members than these, and removes who is not among them and
+    /// not there any more. Returns whether somebody is there who has left. This server leads since
+    /// `since`.
     ///
     /// # Errors
     /// This server does not lead any more, or Raft refuses.
-    pub async fn remove_others(&self, members: &[Member]) -> Result<(), ChangeError> {
-        membership::remove_others(&self.raft, members).await
+    pub async fn settle_members(
+        &self,
+        members: &[Member],
+        since: tokio::time::Instant,
+    ) -> Result<bool, ChangeError> {
+        membership::settle(&self.raft, members, since).await
     }
 
     /// Hands leadership to the voter that has most of the log, if this server leads, and returns
@@ -689,6 +751,16 @@ fn refuse_foreign(options: &Options) -> Result<(), StorageError> {
     Ok(())
 }
 
+#[cfg(not(simulation))]
+fn restores_leader() -> bool {
+    false
+}
+
+#[cfg(simulation)]
+fn restores_leader() -> bool {
+    crate::simulation::is_planted(crate::simulation::Planted::LeaderRestore)
+}
+
 fn raft_config(may_elect: bool) -> Result<Config, StartError> {
     Config {
         cluster_name: "meerkat".to_owned(),
@@ -702,7 +774,8 @@ fn raft_config(may_elect: bool) -> Result<Config, StartError> {
         // A snapshot may be large and the receiver's disk slow; each chunk has its own limit.
         install_snapshot_timeout: 600_000,
         replication_lag_threshold: 1 << 20,
-        enable_leader_restore: Some(false),
+        // With it, a leader that has lost what it had not flushed uses its indexes again.
+        enable_leader_restore: Some(restores_leader()),
         max_payload_entries: 1024,
         api_batch_capacity: 4096,
         purge_batch_size: 4096,

@@ -173,6 +173,11 @@ where
             return Err(io::ErrorKind::NotConnected.into());
         };
         loop {
+            if !idle.peer.writer.is_empty() {
+                timeout(APPEND_PATIENCE, idle.peer.writer.flush())
+                    .await
+                    .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            }
             if self.exhausted && idle.sent.len() == idle.abandoned {
                 return Ok(None);
             }
@@ -212,9 +217,6 @@ where
                             None => break,
                         }
                     }
-                    timeout(APPEND_PATIENCE, idle.peer.writer.flush())
-                        .await
-                        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
                 }
             }
         }
@@ -247,11 +249,19 @@ impl RaftNetworkV2<TypeConfig> for Client {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
+            let mut input = input;
+            // openraft waits inside of its stream before it tries an unreachable peer again: dialling
+            // before the stream was asked would make that a loop without a pause.
+            let Some(first) = input.next().await else {
+                let nothing: BoxStream<'s, _> = Box::pin(futures_util::stream::empty());
+                return Ok(nothing);
+            };
             let connection = self.append_connection().await;
-            let connection = connection.map_err(|error| unreachable(&error))?;
+            let mut idle = connection.map_err(|error| unreachable(&error))?;
+            idle.put(&first);
             let state = Appending {
                 client: self,
-                connection: Some(connection),
+                connection: Some(idle),
                 input,
                 exhausted: false,
             };

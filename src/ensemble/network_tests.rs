@@ -170,6 +170,17 @@ async fn a_follower_that_never_answers_is_dialled_anew() {
     }
 }
 
+/// openraft's pause before it tries again is inside of the stream.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_dialled_before_there_is_something_to_send() {
+    let (peers, mut connections, _place) = leader();
+    let mut client = Network(peers).new_client(2, &BasicNode::default()).await;
+    let nothing_yet = futures_util::stream::pending();
+    let trying = client.stream_append(nothing_yet, RPCOption::new(HEARTBEAT));
+    assert!(timeout(HEARTBEAT, trying).await.is_err());
+    assert!(connections.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn a_leader_is_gone_when_its_last_connection_is() {
     let (peers, _, _place) = leader();

@@ -25,6 +25,7 @@ pub(crate) mod kind {
     pub(crate) const TRANSFER: u8 = 12;
     pub(crate) const LEADER_LOST: u8 = 13;
     pub(crate) const STATUS: u8 = 14;
+    pub(crate) const PLACE: u8 = 15;
     pub(crate) const ANSWER: u8 = 20;
     pub(crate) const DECLINED: u8 = 21;
     pub(crate) const APPEND: u8 = 30;
@@ -251,6 +252,31 @@ impl PeerStatus {
             is_leading: bytes.try_get_u8().ok()? != 0,
             last_index: bytes.try_get_u64().ok()?,
             cluster: bytes.try_get_u64().ok()?,
+        })
+    }
+}
+
+/// Where a server is to be found, as the one that is asked knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The entry of the log that says so: of two answers the later one holds.
+    pub index: u64,
+    /// Its `server.N` value.
+    pub spec: String,
+}
+
+impl Place {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u64(self.index);
+        out.put_slice(self.spec.as_bytes());
+        out.freeze()
+    }
+
+    pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
+        Some(Self {
+            index: bytes.try_get_u64().ok()?,
+            spec: String::from_utf8(bytes.into()).ok()?,
         })
     }
 }

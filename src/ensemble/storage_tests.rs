@@ -587,7 +587,7 @@ fn alone() -> Peering {
     }
     Peering {
         members: Vec::new(),
-        listener: None,
+        inbound: Inbound::Alone,
         net: Arc::new(Tcp),
         secret: None,
         links: Arc::new(Nobody),

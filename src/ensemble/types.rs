@@ -38,12 +38,19 @@ impl fmt::Display for Payload {
     }
 }
 
+/// Where openraft's tasks run, and the source of its random time-outs.
+#[cfg(not(simulation))]
+pub(crate) type Executor = openraft::TokioRuntime;
+#[cfg(simulation)]
+pub(crate) use super::executor::Executor;
+
 openraft::declare_raft_types!(
     pub(crate) TypeConfig:
         D = Payload,
         R = (),
         NodeId = u64,
         Node = BasicNode,
+        AsyncRuntime = Executor,
         // One leader per term: zxid epochs are taken from terms.
         LeaderId = leader_id_std::LeaderId<Self::Term, Self::NodeId>,
 );

@@ -144,6 +144,8 @@ impl Flags {
     pub const RECONFIG_ENABLED: Self = Self(8);
     /// The server is one of several.
     pub const ENSEMBLE: Self = Self(16);
+    /// `standaloneEnabled=false`: one voter is an ensemble too.
+    pub const STANDALONE_DISABLED: Self = Self(32);
 
     #[must_use]
     pub fn contains(self, other: Self) -> bool {

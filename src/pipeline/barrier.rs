@@ -7,7 +7,6 @@
 //! A write behind such a read may be committed before the round is over. Then the read need not
 //! wait: what was acknowledged before it arrived is in front of that write in the log.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +17,7 @@ use super::Core;
 use super::asks::Ask;
 use super::conn::Conn;
 use super::prep::WatchAccess;
+use crate::collections::HashSet;
 use crate::types::ConnId;
 
 /// A round of barriers; 0 is always over.
@@ -43,7 +43,7 @@ impl Default for Barriers {
         Self {
             gathering: Mutex::new(Gathering {
                 round: 1,
-                waiting: HashSet::new(),
+                waiting: HashSet::default(),
             }),
             joined: AtomicU64::new(0),
             over: AtomicU64::new(0),

@@ -12,7 +12,7 @@ use super::measures::record_us;
 use super::prep::{Caller, WatchAccess};
 use super::{Close, Connections, Core, wall_clock_ms};
 use crate::ensemble::Committed;
-use crate::op::reconfig::END_RECONFIG;
+use crate::op::reconfig::{BEGIN_CONFIG, END_RECONFIG};
 use crate::op::{Change, ChangeKind, Flags, Reply};
 use crate::state::{Applied, LogPosition, Request, State, entry};
 use crate::tree::{AclEntry, path};
@@ -199,6 +199,9 @@ impl Finish<'_> {
         }
         if matches!(request.op, OpCode::RECONFIG | END_RECONFIG) {
             self.core.reconfig_wake.notify_one();
+        }
+        if matches!(request.op, BEGIN_CONFIG | END_RECONFIG) {
+            self.core.announce_configuration(state);
         }
         if matches!(applied.result, Ok(Reply::Reconfigure(_))) {
             return;

@@ -10,7 +10,7 @@
 //!
 //! A link that breaks while its leader goes on is opened again and goes on where it was.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use super::asks::Ask;
 use super::measures::ms_since;
 use super::messages::{HEARD_MAX, Message};
 use super::{Close, Core};
+use crate::collections::{HashMap, HashSet};
 use crate::ensemble::{Ensemble, Link, LinkReader, LinkWriter};
 use crate::state::entry::Batch;
 use crate::types::{ConnId, SessionId};
@@ -113,7 +114,7 @@ async fn run(core: &Arc<Core>, link: Link, sent: &mut Sent) -> Ended {
     let mut tickets = Tickets {
         core,
         next: 0,
-        open: HashMap::new(),
+        open: HashMap::default(),
     };
     match exchange(core, &mut reader, &mut writer, sent, &mut tickets).await {
         Ok(ended) => ended,
@@ -318,9 +319,9 @@ impl Core {
         let connections = self.connections.lock();
         let mut lost = 0;
         // Local sessions whose createSession has not been sent.
-        let mut upgrades = HashSet::new();
+        let mut upgrades = HashSet::default();
         self.proposals.rework(|waiting| {
-            let mut unsent: HashMap<ConnId, usize> = HashMap::new();
+            let mut unsent: HashMap<ConnId, usize> = HashMap::default();
             for batch in &waiting {
                 batch.for_each(|request| {
                     if request.origin.server == self.settings.server {
@@ -331,7 +332,7 @@ impl Core {
                     }
                 });
             }
-            let mut given_up = HashSet::new();
+            let mut given_up = HashSet::default();
             for (id, conn) in &connections.by_id {
                 let unsent = unsent.get(id).copied().unwrap_or(0);
                 if conn.writes_in_flight() > unsent + usize::from(waits(*id)) {

@@ -4,7 +4,6 @@
 //! Batching is natural, not timed: while entries are being written, requests gather in the next
 //! one. With a single client in flight an entry is one request and waits for nobody.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +18,7 @@ use super::asks::{Ask, Reattach};
 use super::measures::ms_since;
 use super::messages::Message;
 use super::{Close, Core, follow, reconfig, wall_clock_ms};
+use crate::collections::HashMap;
 use crate::ensemble::{Ensemble, Leadership, Link, LinkHandler, LinkWriter, ProposeError};
 use crate::session::{PASSWORD_LEN, is_password};
 use crate::state::BatchHeader;

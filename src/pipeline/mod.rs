@@ -42,10 +42,10 @@ mod proposals;
 mod reconfig;
 mod replica;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use jute::proto::CreateSessionTxn;
@@ -53,6 +53,7 @@ use jute::{Encode as _, OpCode, put_str};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
+use crate::collections::HashMap;
 use crate::ensemble::{Ensemble, Leadership};
 use crate::op::Flags;
 use crate::session::{LocalSessions, Session, Tracker};
@@ -87,7 +88,8 @@ pub struct Settings {
     pub outstanding_max: u64,
     /// Bytes that may wait in one connection's outbox before it is closed as too slow.
     pub outbox_bytes_max: usize,
-    /// The member lines of the configuration, for the first leader of an ensemble.
+    /// The member lines of the configuration, for the first leader of an ensemble, with a version if
+    /// the file has one.
     pub first_members: String,
     /// Whether every read is a barrier, so that it never shows less than what was acknowledged.
     pub linearizable_reads: bool,
@@ -271,6 +273,8 @@ pub struct Core {
     applied: watch::Sender<LogPosition>,
     /// Rung when a change of members begins or ends.
     reconfig_wake: Notify,
+    /// What `/zookeeper/config` says; empty before the first one.
+    configuration: watch::Sender<Arc<str>>,
     /// No more requests are taken, and those that were are in the log.
     stopping: watch::Sender<bool>,
     drained: watch::Sender<bool>,
@@ -315,6 +319,7 @@ impl Core {
             snapshots: Mutex::default(),
             applied: watch::Sender::new(state.position()),
             reconfig_wake: Notify::new(),
+            configuration: watch::Sender::new("".into()),
             stopping: watch::Sender::new(false),
             drained: watch::Sender::new(false),
             service: watch::Sender::new(Service::Nobody),
@@ -357,9 +362,22 @@ impl Core {
         self.applied.subscribe()
     }
 
+    /// The configuration of the ensemble as it was agreed on: member lines and their version. Empty
+    /// until this server knows one.
+    #[must_use]
+    pub fn configuration(&self) -> watch::Receiver<Arc<str>> {
+        self.configuration.subscribe()
+    }
+
     #[must_use]
     pub fn service(&self) -> Service {
         *self.service.borrow()
+    }
+
+    /// Whom this server serves, as it changes.
+    #[must_use]
+    pub fn service_changes(&self) -> watch::Receiver<Service> {
+        self.service.subscribe()
     }
 
     /// Whom to serve from now on. Everybody who was served until now is disconnected: writes that
@@ -497,8 +515,16 @@ fn first_session_id(server: ServerId, clock_ms: i64) -> i64 {
 /// The clock that znodes' times come from.
 #[must_use]
 pub fn wall_clock_ms() -> i64 {
-    let elapsed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
+    #[cfg(simulation)]
+    return crate::simulation::wall_clock_ms();
+    #[cfg(not(simulation))]
+    real_clock_ms()
+}
+
+#[cfg(not(simulation))]
+fn real_clock_ms() -> i64 {
+    let elapsed = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }

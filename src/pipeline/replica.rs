@@ -123,6 +123,7 @@ impl Core {
             .forget_known(|session| state.sessions.contains(session));
         self.checkpoints.lock().clear();
         self.digest_log.lock().clear();
+        self.announce_configuration(&state);
         drop(state);
         self.close_all();
         self.track_all_sessions();

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use jute::frame;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::listener::{Place, Shared};
 use crate::admin::words;
@@ -63,11 +62,10 @@ impl Ended {
     }
 }
 
-pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, _place: Place) {
-    let _ = stream.set_nodelay(true);
-    if shared.config.client_tcp_keep_alive {
-        let _ = socket2::SockRef::from(&stream).set_keepalive(true);
-    }
+pub(super) async fn run<S>(shared: Arc<Shared>, stream: S, peer: SocketAddr, _place: Place)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let conn = shared.core.open(peer);
     let mut connection = Connection {
         stream,
@@ -87,10 +85,10 @@ pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr
     }
 }
 
-struct Connection<'a> {
+struct Connection<'a, S> {
     shared: &'a Shared,
     conn: &'a Conn,
-    stream: TcpStream,
+    stream: S,
     input: BytesMut,
     /// Whole frames that the pipeline has not taken yet.
     frames: VecDeque<Bytes>,
@@ -100,7 +98,7 @@ struct Connection<'a> {
     read_bytes: usize,
 }
 
-impl Connection<'_> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     async fn serve(&mut self) -> Result<(), Ended> {
         let patience = Duration::from_millis(self.shared.config.sessionless_cnxn_timeout_ms.into());
         match tokio::time::timeout(patience, self.first_frame()).await {
@@ -268,7 +266,10 @@ impl Connection<'_> {
     }
 }
 
-async fn read(stream: &mut TcpStream, input: &mut BytesMut, want: usize) -> io::Result<usize> {
+async fn read<S>(stream: &mut S, input: &mut BytesMut, want: usize) -> io::Result<usize>
+where
+    S: AsyncRead + Unpin,
+{
     input.reserve(want);
     stream.read_buf(input).await
 }

@@ -1,6 +1,5 @@
 //! Accepts connections, within the limits per address and in all.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +11,7 @@ use tokio::sync::watch;
 
 use super::connection;
 use crate::admin::words;
+use crate::collections::HashMap;
 use crate::config::Config;
 use crate::ensemble::Ensemble;
 use crate::pipeline::Core;
@@ -44,7 +44,7 @@ impl Shared {
     }
 
     /// A place for one more connection, or `None` at `maxClientCnxns` or `maxCnxns`; 0 is no limit.
-    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let mut per_address = self.per_address.lock();
         let total: u32 = per_address.values().sum();
         let within = |limit: u32, open: u32| limit == 0 || open < limit;
@@ -94,6 +94,10 @@ pub(super) async fn run(
         match accepted {
             Ok((stream, peer)) => match shared.admit(peer.ip()) {
                 Some(place) => {
+                    let _ = stream.set_nodelay(true);
+                    if shared.config.client_tcp_keep_alive {
+                        let _ = socket2::SockRef::from(&stream).set_keepalive(true);
+                    }
                     tokio::spawn(connection::run(Arc::clone(&shared), stream, peer, place));
                 }
                 None => refuse(&shared, &stream, peer.ip()),

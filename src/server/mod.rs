@@ -3,26 +3,33 @@
 //! Tasks: one accepts, one per connection, one proposes entries, one drives the lease clock, one
 //! deletes idle containers. All end with the process.
 
+mod agreed;
 mod connection;
+mod doors;
+mod dynamic_file;
 mod health;
 mod listener;
 mod reaper;
+#[cfg(simulation)]
+pub(crate) mod simulated;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use self::doors::Door;
 use crate::admin;
 use crate::auth::{self, Schemes};
 use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider, Role, ServerSpec};
-use crate::ensemble::{Ensemble, Member, Options, Peering, StartError, Tcp, set_aside};
+use crate::ensemble::{Ensemble, Inbound, Member, Options, Peering, StartError, Tcp, set_aside};
 use crate::op::Flags;
 use crate::pipeline::{
     Core, LEASE_STEP_MS, LinkService, LocalSessionsMode, OUTBOX_BYTES_MAX, Replica, Service,
@@ -136,12 +143,12 @@ impl Server {
         let core = Core::new(settings(&config, ServerId(server)), State::new(schemes));
         let peering = Peering {
             members: members(&config),
-            listener: peer_listener(&config, server)?,
+            inbound: peer_listener(&config, server)?,
             net: Arc::new(Tcp),
             secret: peer_secret(&config)?,
             links: Arc::new(LinkService(Arc::clone(&core))),
         };
-        let is_alone = peering.listener.is_none();
+        let is_alone = matches!(peering.inbound, Inbound::Alone);
         let replica = Arc::new(Replica::new(Arc::clone(&core)));
         let replication = Replication::start()?;
         let options = options(&config, server);
@@ -182,13 +189,40 @@ impl Server {
             tokio::spawn(admin::http::run(listener, core, ensemble, config, stopped));
         }
         tokio::spawn(admin::metrics::drive_windows());
+        if let Some(file) = dynamic_file::DynamicFile::open(&config) {
+            tokio::spawn(file.follow(Arc::clone(&core)));
+        }
         tokio::spawn(drive_leases(Arc::clone(&core)));
         tokio::spawn(reaper::run(Arc::clone(&core), config.container.clone()));
         let mut addresses = Vec::new();
-        if let Some(listener) = listener {
+        let shared = listener::Shared::new(
+            Arc::clone(&core),
+            Arc::clone(&ensemble),
+            Arc::clone(&config),
+        );
+        let until_stop = stopped.clone();
+        let accept = move |listener| {
+            let (shared, stopped) = (Arc::clone(&shared), until_stop.clone());
+            tokio::spawn(listener::run(listener, shared, stopped))
+        };
+        let accepting = listener.map(|listener| {
             addresses.extend(listener.local_addr());
-            let shared = listener::Shared::new(Arc::clone(&core), Arc::clone(&ensemble), config);
-            tokio::spawn(listener::run(listener, shared, stopped));
+            accept(listener)
+        });
+        if !is_alone && config.ensemble.reconfig_enabled {
+            let version = config.ensemble.config_version;
+            let clients = Door {
+                name: "client port",
+                at: config.client_listen.clone(),
+                backlog: config.client_listen_backlog,
+                accepting,
+                place: Box::new(|line| line.client.clone()),
+                sought: ensemble.place(),
+                open: Box::new(accept),
+            };
+            tokio::spawn(clients.follow(Arc::clone(&core), version, stopped.clone()));
+            let peers = peer_door(&config, &ensemble);
+            replication.spawn(peers.follow(Arc::clone(&core), version, stopped));
         }
         Ok(Self {
             core,
@@ -241,7 +275,8 @@ impl Server {
     }
 }
 
-/// The member lines of the configuration as `/zookeeper/config` has them.
+/// The member lines of the configuration as `/zookeeper/config` has them, and their version if they
+/// have one.
 fn first_members(config: &Config) -> String {
     let members = members(config);
     let mut lines: Vec<String> = members
@@ -249,6 +284,10 @@ fn first_members(config: &Config) -> String {
         .map(|member| format!("server.{}={}", member.id, member.spec))
         .collect();
     lines.sort();
+    let version = config.ensemble.config_version;
+    if version != 0 && !lines.is_empty() {
+        lines.push(format!("version={version:x}"));
+    }
     lines.join("\n")
 }
 
@@ -266,24 +305,42 @@ fn members(config: &Config) -> Vec<Member> {
 }
 
 /// The port that other servers reach this one by, when it is one of several.
-fn peer_listener(config: &Config, id: u64) -> Result<Option<TcpListener>, ServeError> {
+fn peer_listener(config: &Config, id: u64) -> Result<Inbound, ServeError> {
     if !config.is_distributed() {
-        return Ok(None);
+        return Ok(Inbound::Alone);
     }
     let own = config.servers.iter().find(|server| server.id == id);
-    let Some(own) = own.and_then(|server| server.addresses.first()) else {
+    let on_all_ips = config.ensemble.listen_on_all_ips;
+    let Some(address) = own.and_then(|own| peer_address(own, on_all_ips)) else {
         return Err(ServeError::NotListed(id));
     };
-    let host = if config.ensemble.listen_on_all_ips {
-        "0.0.0.0".to_owned()
-    } else {
-        own.host.clone()
-    };
-    let address = HostPort {
-        host,
-        port: own.quorum_port,
-    };
-    listen(&address, None).map(Some)
+    listen(&address, None).map(Inbound::Tcp)
+}
+
+/// Where a server listens to its peers.
+fn peer_address(server: &ServerSpec, on_all_ips: bool) -> Option<HostPort> {
+    let first = server.addresses.first()?;
+    let host = if on_all_ips { "0.0.0.0" } else { &first.host };
+    Some(HostPort {
+        host: host.to_owned(),
+        port: first.quorum_port,
+    })
+}
+
+/// The port between servers, which the ensemble has opened already.
+fn peer_door(config: &Config, ensemble: &Arc<Ensemble>) -> Door {
+    let on_all_ips = config.ensemble.listen_on_all_ips;
+    let own = config.own_server();
+    let ensemble = Arc::clone(ensemble);
+    Door {
+        name: "port between servers",
+        at: own.and_then(|own| peer_address(own, on_all_ips)),
+        backlog: None,
+        accepting: ensemble.take_listening(),
+        place: Box::new(move |line| peer_address(line, on_all_ips)),
+        sought: ensemble.place(),
+        open: Box::new(move |listener| ensemble.listen(listener)),
+    }
 }
 
 /// Longest secret; more is surely another file.
@@ -315,6 +372,7 @@ fn patience(config: &Config) -> health::Patience {
         read_only: config
             .read_only_mode
             .then_some(tick.max(READ_ONLY_AFTER_MIN)),
+        leader_serves: config.ensemble.leader_serves,
     }
 }
 
@@ -399,7 +457,8 @@ fn settings(config: &Config, server: ServerId) -> Settings {
             .with(Flags::ENFORCE_QUOTA, config.enforce_quota)
             .with(Flags::SKIP_ACL, config.auth.skip_acl)
             .with(Flags::RECONFIG_ENABLED, config.ensemble.reconfig_enabled)
-            .with(Flags::ENSEMBLE, config.is_distributed()),
+            .with(Flags::ENSEMBLE, config.is_distributed())
+            .with(Flags::STANDALONE_DISABLED, !ensemble.standalone_enabled),
         tick_ms: i64::from(config.tick_time_ms),
         outstanding_max: u64::from(config.global_outstanding_limit),
         outbox_bytes_max: OUTBOX_BYTES_MAX,

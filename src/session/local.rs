@@ -12,10 +12,10 @@
 //!
 //! While a session is upgrading nothing expires it: the ensemble may know it already.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Lease, Session, Tracker, is_password};
+use crate::collections::HashMap;
 use crate::types::SessionId;
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl LocalSessions {
     #[must_use]
     pub fn new(tick_ms: i64) -> Self {
         Self {
-            sessions: HashMap::new(),
+            sessions: HashMap::default(),
             tracker: Tracker::new(tick_ms),
         }
     }

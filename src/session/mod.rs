@@ -7,8 +7,7 @@
 mod local;
 mod tracker;
 
-use std::collections::HashMap;
-
+use crate::collections::HashMap;
 use crate::types::SessionId;
 
 pub use local::LocalSessions;

@@ -8,10 +8,11 @@
 //! All times are milliseconds of the *lease clock*, which a server advances only while it is
 //! running well: a stall of our own makes every lease longer, never shorter.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use crate::collections::{HashMap, HashSet};
 use crate::types::SessionId;
 
 /// Shared by a session's connection, which renews it, and the tracker, which reads it.
@@ -92,9 +93,9 @@ impl Tracker {
         assert!(tick_ms > 0, "a tick of {tick_ms} ms");
         Self {
             tick_ms,
-            sessions: HashMap::new(),
+            sessions: HashMap::default(),
             buckets: BTreeMap::new(),
-            bucket_of: HashMap::new(),
+            bucket_of: HashMap::default(),
         }
     }
 

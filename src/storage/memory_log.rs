@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::StorageError;
 use super::log::{Log, Opened, Step};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Content {
     records: BTreeMap<u64, Bytes>,
     meta: BTreeMap<String, Bytes>,
@@ -32,6 +32,16 @@ impl MemoryLog {
         Self {
             fails_at: Some(write),
             ..Self::default()
+        }
+    }
+
+    /// Another log with what this one holds now.
+    #[cfg(simulation)]
+    #[must_use]
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            content: Mutex::new(self.content.lock().clone()),
+            fails_at: None,
         }
     }
 

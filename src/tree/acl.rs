@@ -2,12 +2,13 @@
 //!
 //! A tree of millions of znodes has a handful of lists. Upstream: `ReferenceCountedACLCache.java`.
 
-use std::collections::HashMap;
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
 use jute::proto::perms;
 use siphasher::sip::SipHasher13;
+
+use crate::collections::HashMap;
 
 /// One entry of a list, as stored: `auth` is expanded, the scheme is known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -67,7 +68,7 @@ impl AclTable {
         let mut table = Self {
             slots: Vec::new(),
             free: Vec::new(),
-            by_list: HashMap::new(),
+            by_list: HashMap::default(),
         };
         let open = table.acquire(&[AclEntry::new(perms::ALL, "world", "anyone")]);
         let read_only = table.acquire(&[AclEntry::new(perms::READ, "world", "anyone")]);

@@ -13,13 +13,13 @@
 //! Invariant: for each slot in `cursor..end`, the kept image if there is one, else what stands in
 //! the slot, is what stood there when the tree was frozen.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Buf as _, BufMut as _};
 
 use super::node::{Node, NodeId, Owner};
 use super::{AclEntry, AclId, AclList, AclTable, DataTree, QuotaPaths, len, quota};
+use crate::collections::HashMap;
 
 /// Slots that a walker copies under one guard: some hundred microseconds.
 pub(crate) const CHUNK_SLOTS: u32 = 1024;
@@ -95,7 +95,7 @@ impl DataTree {
         self.freeze.active = Some(Active {
             cursor: AtomicU32::new(0),
             end,
-            kept: HashMap::new(),
+            kept: HashMap::default(),
         });
         FrozenTables {
             acls: self.acls.used().collect(),

@@ -1,9 +1,8 @@
 //! Taking back the changes of a failed multi.
 
-use std::collections::HashMap;
-
 use super::node::Node;
 use super::{AclId, DataTree, NodeId, StatsTrack};
+use crate::collections::HashMap;
 
 /// How to take back one change.
 #[derive(Debug)]

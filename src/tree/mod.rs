@@ -23,7 +23,7 @@ mod node;
 pub mod path;
 pub(crate) mod quota;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::Hasher as _;
 
 use jute::proto::Stat;
@@ -33,6 +33,7 @@ pub use acl::{AclEntry, AclId, AclList, AclTable};
 pub use node::{NodeId, Owner};
 pub use quota::{QuotaVerdict, StatsTrack};
 
+use crate::collections::HashMap;
 use crate::types::{SessionId, Zxid};
 use freeze::{Freeze, FrozenNode};
 use index::Index;
@@ -144,7 +145,7 @@ impl DataTree {
             slab: Slab::default(),
             index: Index::new(),
             acls,
-            ephemerals: HashMap::new(),
+            ephemerals: HashMap::default(),
             reapable: BTreeSet::new(),
             quota_paths: QuotaPaths::default(),
             data_bytes: 0,

@@ -5,10 +5,9 @@
 //! Upstream: `Quotas.java`, `StatsTrack.java`. Text that does not parse counts as unlimited, or as
 //! zero in the totals: upstream dies of it while applying.
 
-use std::collections::HashSet;
-
 use super::journal::{Content, Undo};
 use super::{DataTree, NodeId, signed};
+use crate::collections::HashSet;
 
 pub(crate) const QUOTA_ROOT: &str = "/zookeeper/quota";
 pub(crate) const LIMITS: &str = "zookeeper_limits";

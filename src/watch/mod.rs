@@ -7,9 +7,9 @@
 //!
 //! Invariant: a watcher stands in a path's set if and only if the path stands in the watcher's.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::collections::{HashMap, HashSet};
 use crate::tree::path::ancestors;
 use crate::types::ConnId;
 
@@ -240,7 +240,7 @@ impl WatchTable {
         }
         if self.recursive > 0 && matches!(table, Table::Data) {
             let at_path: HashSet<ConnId> = heard[first..].iter().copied().collect();
-            let mut above = HashSet::new();
+            let mut above = HashSet::default();
             for ancestor in ancestors(path).skip(1) {
                 if let Some(watchers) = self.by_path.get(ancestor) {
                     watchers.for_each(|conn, modes| {

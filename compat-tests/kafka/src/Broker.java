@@ -6,6 +6,7 @@ import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -13,8 +14,11 @@ import java.util.concurrent.TimeUnit;
 
 /** One Kafka broker as a child process: a plain listener for its peer and us, a SCRAM one for users. */
 final class Broker {
-    /** Below the range outgoing connections are given ports from: none is lost while a broker is down. */
-    private static final int PORT_FIRST = 21_200;
+    /**
+     * Below the range outgoing connections are given ports from: none is lost while a broker is down.
+     * Above those of the harness's ensembles, for the same reason.
+     */
+    private static final int PORT_FIRST = 23_000;
     private static final int PORT_LAST = 31_999;
     private static int nextPort = PORT_FIRST;
 
@@ -26,7 +30,7 @@ final class Broker {
     private final Path log;
     private Process process;
 
-    Broker(int id, String zookeeperConnect, Path work) throws IOException {
+    Broker(int id, String zookeeperConnect, Duration session, Path work) throws IOException {
         this.id = id;
         this.home = Files.createDirectory(work.resolve("broker-" + id));
         this.config = home.resolve("server.properties");
@@ -36,7 +40,7 @@ final class Broker {
         Map<String, String> keys = new TreeMap<>();
         keys.put("broker.id", Integer.toString(id));
         keys.put("zookeeper.connect", zookeeperConnect);
-        keys.put("zookeeper.session.timeout.ms", "5000");
+        keys.put("zookeeper.session.timeout.ms", Long.toString(session.toMillis()));
         keys.put("listeners", "PLAIN://" + plain + ",USERS://" + scram);
         keys.put("listener.security.protocol.map", "PLAIN:PLAINTEXT,USERS:SASL_PLAINTEXT");
         keys.put("inter.broker.listener.name", "PLAIN");

@@ -59,6 +59,7 @@ import org.apache.kafka.common.resource.ResourceType;
  * notifications go through the server under test. The tests build on each other, in order.
  */
 public final class KafkaCompat {
+    private static final Duration SESSION = Duration.ofSeconds(5);
     private static final String STEADY = "steady";
     private static final int STEADY_PARTITIONS = 6;
     private static final String GROUPED = "grouped";
@@ -96,7 +97,7 @@ public final class KafkaCompat {
         this.suite = suite;
         this.znodes = znodes;
         this.brokers = new Broker[] {
-            new Broker(1, zookeeperConnect, work), new Broker(2, zookeeperConnect, work)};
+            new Broker(1, zookeeperConnect, SESSION, work), new Broker(2, zookeeperConnect, SESSION, work)};
         this.clients = Clients.plain(brokers);
         Runtime.getRuntime().addShutdownHook(new Thread(this::killBrokers));
         for (Broker broker : brokers) {
@@ -504,7 +505,7 @@ public final class KafkaCompat {
     }
 
     /** Sends numbers from 0 round robin over the partitions; all are acknowledged or it throws. */
-    private static Set<Long> produce(Clients as, String topic, int partitions, int count) throws Exception {
+    static Set<Long> produce(Clients as, String topic, int partitions, int count) throws Exception {
         Set<Long> numbers = new HashSet<>();
         List<Future<?>> pending = new ArrayList<>();
         try (KafkaProducer<Long, byte[]> producer = as.producer()) {

@@ -44,6 +44,16 @@ final class Znodes implements AutoCloseable {
         return stat == null ? 0 : stat.getEphemeralOwner();
     }
 
+    /** A life of an ephemeral node: the zxid that created it and the session that owns it. */
+    record Born(long zxid, long owner) {
+    }
+
+    Born born(String path) throws Exception {
+        Stat stat = new Stat();
+        zookeeper.getData(chroot + path, false, stat);
+        return new Born(stat.getCzxid(), stat.getEphemeralOwner());
+    }
+
     List<String> children(String path) throws Exception {
         List<String> names = new ArrayList<>(zookeeper.getChildren(chroot + path, false));
         names.sort(null);

@@ -703,7 +703,7 @@ pub(super) const ENSEMBLE: &[Row] = &[
         "reconfigEnabled",
         "true or false",
         Default("false"),
-        "Whether members may be changed while running.",
+        "Whether members may be changed while running. They are kept beside this file then, in FILE.dynamic.VERSION, and this file points at them; as it was it stays in FILE.bak.",
         |draft, setting| {
             draft.config.ensemble.reconfig_enabled = setting.strict_bool()?;
             Ok(())

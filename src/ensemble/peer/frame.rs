@@ -125,6 +125,11 @@ impl FrameWriter {
         self.buffer.len() >= FLUSH_AT
     }
 
+    /// Whether everything was sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         while !self.buffer.is_empty() {
             if self.out.write_buf(&mut self.buffer).await? == 0 {
