@@ -127,9 +127,9 @@ fn body(port: u16, command: &str) -> Vec<String> {
     assert_eq!(kind, "application/json", "{command}");
     let lines = answer.text();
     let lines = lines.split('\n').map(neutral);
-    // An emptied expiry bucket.
+    // Which sessions stand in the same expiry bucket, and emptied ones, depends on the moment.
     lines
-        .filter(|line| !line.ends_with("\"#\" : [ ],"))
+        .filter(|line| !line.contains("\"#\" : [ #") && !line.contains("\"#\" : [ ]"))
         .collect()
 }
 
@@ -338,7 +338,7 @@ fn methods_and_paths_are_answered_alike() {
         ("POST", "/ask/me/snapshot"),
         ("GET", "/ask/me/restore"),
     ] {
-        let asked = [theirs, ours].map(|port| ask(port, method, path, &[], &[]));
+        let asked = [theirs, ours].map(|port| ask(port, method, path, &["Authorization: ip"], &[]));
         let found = asked.map(|answer| answer.expect("an answer").status);
         assert_eq!(found, [500, 405], "{method} {path}");
     }
