@@ -113,7 +113,7 @@ impl Place {
 
 /// Three ports, each free a moment ago and never given twice by this process: several tests start
 /// their servers at once. Processes begin at places of their own.
-fn free_ports() -> Result<[u16; 3]> {
+fn free_ports<const N: usize>() -> Result<[u16; N]> {
     static GIVEN: AtomicUsize = AtomicUsize::new(0);
     let begin = std::process::id() as usize * PORTS_APART;
     let mut found = Vec::new();
@@ -124,8 +124,8 @@ fn free_ports() -> Result<[u16; 3]> {
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             found.push(port);
         }
-        if let [one, two, three] = found[..] {
-            return Ok([one, two, three]);
+        if let Ok(ports) = found[..].try_into() {
+            return Ok(ports);
         }
     }
     bail!("no free ports")
@@ -399,6 +399,15 @@ impl Ensemble {
         Ok(self.member(id)?.home.join("data"))
     }
 
+    /// What this server's zoo.cfg says for a key.
+    ///
+    /// # Errors
+    /// When it has no such key.
+    pub fn setting(&self, id: usize, key: &str) -> Result<String> {
+        let text = fs::read_to_string(self.member(id)?.home.join("zoo.cfg"))?;
+        server::value_in(&text, key)
+    }
+
     fn write_config(&self, id: usize) -> Result<()> {
         let member = self.member(id)?;
         let data = member.home.join("data");
@@ -408,6 +417,7 @@ impl Ensemble {
         for other in self.ids() {
             writeln!(text, "server.{other}={}", self.server_spec(other)?)?;
         }
+        let text = server::with_ports(&text, || free_ports::<1>().map(|[port]| port))?;
         fs::write(member.home.join("zoo.cfg"), text)?;
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! * [`generate`] makes random scripts, [`shrink`] makes a differing one small;
 //! * [`change`] changes the members of an ensemble;
 //! * [`history`] holds what clients of an ensemble saw, and tells whether that may be;
+//! * [`http`] asks an admin server or an exporter;
 //! * [`vectors`] records what a real server sends, for the codec's tests;
 //! * [`oracle`] puts these together for the tests and the `oracle` command.
 //!
@@ -21,6 +22,7 @@ pub mod compare;
 pub mod ensemble;
 pub mod generate;
 pub mod history;
+pub mod http;
 pub mod oracle;
 pub mod play;
 pub mod script;

@@ -58,6 +58,29 @@ impl std::fmt::Display for Kind {
     }
 }
 
+/// Stands in a value for a port that nobody uses, another one each time a configuration is written.
+pub const FREE_PORT: &str = "{free port}";
+
+/// Puts ports in the place of [`FREE_PORT`].
+pub(crate) fn with_ports(text: &str, mut port: impl FnMut() -> Result<u16>) -> Result<String> {
+    let mut parts = text.split(FREE_PORT);
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        filled.push_str(&port()?.to_string());
+        filled.push_str(part);
+    }
+    Ok(filled)
+}
+
+/// The value of a key in the text of a zoo.cfg.
+pub(crate) fn value_in(text: &str, key: &str) -> Result<String> {
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    value
+        .map(str::to_owned)
+        .with_context(|| format!("no {key}"))
+}
+
 /// Keys and values of zoo.cfg. Starts with what all tests want; [`Settings::set`] changes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -124,7 +147,7 @@ impl Settings {
         )
     }
 
-    /// What is the same wherever the server runs.
+    /// What is the same wherever the server runs, but for [`FREE_PORT`].
     pub(crate) fn lines(&self) -> String {
         self.keys
             .iter()
@@ -188,12 +211,15 @@ impl Server {
         let dir = tempfile::Builder::new()
             .prefix("meerkat-compat-")
             .tempdir()?;
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port();
+        let free_port = || {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            Ok(listener.local_addr()?.port())
+        };
+        let port = free_port()?;
         let config = dir.path().join("zoo.cfg");
         let own = dir.path().join("data");
-        fs::write(&config, settings.text(data_dir.unwrap_or(&own), port))?;
+        let text = settings.text(data_dir.unwrap_or(&own), port);
+        fs::write(&config, with_ports(&text, free_port)?)?;
         let log = File::create(dir.path().join("log"))?;
         let mut command = command(kind, settings)?;
         command
@@ -285,6 +311,15 @@ impl Server {
     /// False once the process has ended by itself.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What the server's zoo.cfg says for a key.
+    ///
+    /// # Errors
+    /// When it has no such key.
+    pub fn setting(&self, key: &str) -> Result<String> {
+        let text = fs::read_to_string(self.dir.path().join("zoo.cfg"))?;
+        value_in(&text, key)
     }
 
     /// The answer to a four-letter word.

@@ -6,8 +6,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::config::MetricsProvider;
 use crate::pipeline::{Core, LatencySummary, Service};
 
+use super::recorder::{self, Series};
 use super::words::Sources;
 
 /// A figure's value; integers and doubles print differently.
@@ -38,7 +40,7 @@ impl std::fmt::Display for Value {
             Self::Double(value) => {
                 let rounded = (value * 10_000.0).round() / 10_000.0;
                 let text = rounded.to_string();
-                if text.contains('.') {
+                if text.contains('.') || value.is_nan() {
                     f.write_str(&text)
                 } else {
                     write!(f, "{text}.0")
@@ -85,7 +87,7 @@ fn is_listed_as_observer(core: &Core) -> bool {
 }
 
 /// A server that has not answered its leader for so long, many heartbeats, is not counted.
-const IN_TOUCH: Duration = Duration::from_secs(2);
+pub(super) const IN_TOUCH: Duration = Duration::from_secs(2);
 
 /// What a server tells of its place among the others.
 pub(super) fn peer_facts(sources: Sources<'_>, role: &str) -> Vec<(&'static str, String)> {
@@ -113,6 +115,10 @@ fn peer_gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
     let quorum_size = ("quorum_size", Integer(voters.count() as u64));
     match role {
         Some(LEADER) => {}
+        // Upstream's follower has it with the Prometheus provider only. Observers follow the leader.
+        Some(FOLLOWER) if is_scraped(sources) => {
+            return vec![quorum_size, ("synced_observers", Integer(0))];
+        }
         Some(FOLLOWER | OBSERVER) => return vec![quorum_size],
         _ => return Vec::new(),
     }
@@ -185,6 +191,8 @@ pub(super) fn gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
     });
     let watches = core.look_at_watches(|table| table.summary());
     let (open_files, max_files) = file_descriptors();
+    let [last, min, max] = core.counters.client_responses.get();
+    let log_entries = status.snapshot_index.unwrap_or(0);
     let mut gauges = vec![
         ("avg_latency", Double(average_ms(latency))),
         ("max_latency", Integer(whole_ms(latency.max_us))),
@@ -210,6 +218,13 @@ pub(super) fn gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
         ("max_file_descriptor_count", Integer(max_files)),
         ("uptime", Integer(uptime_ms(core.started))),
         ("connection_drop_probability", Double(0.0)),
+        ("last_client_response_size", Value::Signed(last)),
+        ("min_client_response_size", Value::Signed(min)),
+        ("max_client_response_size", Value::Signed(max)),
+        // No connection is encrypted, and none of those is behind a TLS listener.
+        ("outstanding_tls_handshake", Integer(0)),
+        ("non_mtls_remote_conn_count", Integer(0)),
+        ("non_mtls_local_conn_count", Integer(0)),
         ("packets_sent", Integer(load(&core.counters.packets_sent))),
         (
             "packets_received",
@@ -221,6 +236,14 @@ pub(super) fn gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
         ),
         ("meerkat_tree_digest", Integer(digest)),
         ("meerkat_applied_index", Integer(status.applied_index)),
+        (
+            "meerkat_apply_queue",
+            Integer(status.last_index.saturating_sub(status.applied_index)),
+        ),
+        (
+            "meerkat_log_entries_since_snapshot",
+            Integer(status.applied_index.saturating_sub(log_entries)),
+        ),
         (
             "meerkat_proposals_waiting",
             Integer(core.proposals.len() as u64),
@@ -234,9 +257,8 @@ pub(super) fn gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
     gauges
 }
 
-/// Figures that only go up.
-#[must_use]
-pub(super) fn counters(core: &Core) -> Vec<(&'static str, u64)> {
+/// Figures that only go up and are counted where they are needed anyway.
+fn own_counters(core: &Core) -> Vec<(&'static str, u64)> {
     let counters = &core.counters;
     vec![
         (
@@ -244,7 +266,7 @@ pub(super) fn counters(core: &Core) -> Vec<(&'static str, u64)> {
             load(&counters.connections_accepted),
         ),
         ("connection_rejected", load(&counters.connections_rejected)),
-        ("meerkat_sessions_expired", load(&counters.sessions_expired)),
+        ("stale_sessions_expired", load(&counters.sessions_expired)),
         (
             "sessionless_connections_expired",
             load(&counters.sessionless_expired),
@@ -255,12 +277,149 @@ pub(super) fn counters(core: &Core) -> Vec<(&'static str, u64)> {
     ]
 }
 
+/// Figures that only go up.
+pub(super) fn counters(core: &Core) -> Vec<(Series, u64)> {
+    let own = own_counters(core).into_iter().map(|(name, value)| {
+        let series = Series {
+            name: name.to_owned(),
+            label: None,
+        };
+        (series, value)
+    });
+    own.chain(recorder::counters()).collect()
+}
+
+/// Whether a summary's quantiles are shown beyond the median (`DetailLevel.ADVANCED`).
+pub(super) fn is_advanced(name: &str) -> bool {
+    ADVANCED.contains(&name) || name.starts_with("meerkat_")
+}
+
+/// Upstream's summaries with more quantiles than the median.
+const ADVANCED: [&str; 25] = [
+    "ack_latency",
+    "close_session_prep_time",
+    "commit_propagation_latency",
+    "dead_watchers_cleaner_latency",
+    "jvm_pause_time_ms",
+    "learner_handler_qp_time_ms",
+    "local_write_committed_time_ms",
+    "om_commit_process_time_ms",
+    "om_proposal_process_time_ms",
+    "prep_processor_queue_time_ms",
+    "propagation_latency",
+    "proposal_ack_creation_latency",
+    "proposal_latency",
+    "quorum_ack_latency",
+    "read_commitproc_time_ms",
+    "read_final_proc_time_ms",
+    "readlatency",
+    "request_throttle_queue_time_ms",
+    "server_write_committed_time_ms",
+    "sync_processor_queue_and_flush_time_ms",
+    "sync_processor_queue_flush_time_ms",
+    "sync_processor_queue_time_ms",
+    "updatelatency",
+    "write_commitproc_time_ms",
+    "write_final_proc_time_ms",
+];
+
+/// Whether the Prometheus provider is on.
+fn is_scraped(sources: Sources<'_>) -> bool {
+    matches!(sources.config.metrics, MetricsProvider::Prometheus { .. })
+}
+
+/// All figures as `mntr` and the command `monitor` show them. The names depend on who else reads
+/// them: with the Prometheus provider they are the scraped ones, and all numbers are doubles.
+pub(super) fn monitored(sources: Sources<'_>) -> Vec<(String, Value)> {
+    let scraped = is_scraped(sources);
+    let mut all = Vec::new();
+    let mut put = |name: String, value: Value| {
+        let shown = match scraped {
+            true => Value::Double(value.as_f64()),
+            false => value,
+        };
+        all.push((name, shown));
+    };
+    for (name, value) in gauges(sources) {
+        put(name.to_owned(), value);
+    }
+    for (series, value) in counters(sources.core) {
+        put(labelled(&series, scraped, None), Value::Integer(value));
+    }
+    for (series, summary) in recorder::summaries() {
+        let is_advanced = is_advanced(&series.name);
+        let measured = summary.measured();
+        if scraped {
+            let shares: &[f64] = if is_advanced {
+                &[0.5, 0.9, 0.99]
+            } else {
+                &[0.5]
+            };
+            let quantiles = summary.quantiles([0.5, 0.9, 0.99]);
+            for (share, quantile) in shares.iter().zip(quantiles) {
+                let name = labelled(&series, true, Some(*share));
+                put(name, Value::Double(quantile));
+            }
+            let of = |suffix: &str| {
+                let name = format!("{}_{suffix}", series.name);
+                labelled(
+                    &Series {
+                        name,
+                        ..series.clone()
+                    },
+                    true,
+                    None,
+                )
+            };
+            put(of("count"), Value::Integer(measured.count));
+            put(of("sum"), Value::Double(measured.sum));
+            continue;
+        }
+        let name = labelled(&series, false, None);
+        // Upstream counts whole milliseconds.
+        let whole = |value: f64| Value::Integer(value as u64);
+        put(format!("avg_{name}"), Value::Double(measured.average()));
+        put(format!("min_{name}"), whole(measured.min));
+        put(format!("max_{name}"), whole(measured.max));
+        put(format!("cnt_{name}"), Value::Integer(measured.count));
+        put(format!("sum_{name}"), whole(measured.sum));
+        if is_advanced {
+            let quantiles = summary.quantiles([0.5, 0.95, 0.99, 0.999]);
+            for (share, quantile) in ["p50", "p95", "p99", "p999"].iter().zip(quantiles) {
+                put(format!("{share}_{name}"), whole(quantile.round()));
+            }
+        }
+    }
+    all
+}
+
+/// A name with its labels, as Prometheus has them, or with the label's value as a part of the name.
+fn labelled(series: &Series, scraped: bool, quantile: Option<f64>) -> String {
+    let Series { name, label } = series;
+    let quantile = quantile.map(|quantile| format!("quantile=\"{quantile}\""));
+    match (label, quantile) {
+        (None, None) => name.clone(),
+        (None, Some(quantile)) => format!("{name}{{{quantile}}}"),
+        (Some((_, value)), _) if !scraped => format!("{name}_{value}"),
+        (Some((key, value)), None) => format!("{name}{{{key}=\"{value}\"}}"),
+        (Some((key, value)), Some(quantile)) => format!("{name}{{{key}=\"{value}\",{quantile}}}"),
+    }
+}
+
+/// What `srst` resets: with the default provider everything that is counted.
+pub(super) fn reset(sources: Sources<'_>) {
+    sources.core.counters.reset();
+    if !is_scraped(sources) {
+        recorder::reset();
+    }
+}
+
 pub(super) fn uptime_ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Open and allowed file descriptors; 0 where the system does not say.
-fn file_descriptors() -> (u64, u64) {
+pub(super) fn file_descriptors() -> (u64, u64) {
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let max = limits

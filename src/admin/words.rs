@@ -4,16 +4,17 @@
 //! process has no counterpart for prints as `<NA>`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::fmt::{self, Arguments, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jute::OpCode;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::date::java_date;
 use super::facts::{self, average_ms, whole_ms};
-use crate::collections::HashSet;
+use crate::collections::{HashMap, HashSet};
 use crate::config::{Config, ServerAddress, ServerSpec};
 use crate::ensemble::{Ensemble, Member};
 use crate::pipeline::{Conn, Core, LocalSessionsMode, wall_clock_ms};
@@ -36,28 +37,135 @@ const KNOWN: [&str; 18] = [
 /// What most words are answered with while there is no quorum.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
-/// Upstream's default trace mask, which nothing here reads.
-const TRACE_MASK: &str = "306";
+/// What `gtmk` tells and `stmk` sets; nothing here reads it. Of the process, as upstream's is.
+pub(super) static TRACE_MASK: AtomicI64 = AtomicI64::new(306);
 
-/// The answer to a word asked by `asking`, or `None` when the bytes are no word but the length of
-/// a frame.
+/// Bytes of the longest answer. What does not fit is left out, and the last line says so.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// The end of an answer that is too long.
+const CUT: &str = "(the rest is left out: the answer is too long)\n";
+
+/// Answers that may be long are made and sent so many at a time.
+const LONG_ANSWERS_MAX: usize = 4;
+
+const LONG: [&[u8; 4]; 5] = [b"cons", b"stat", b"dump", b"wchc", b"wchp"];
+
+static LONG_ANSWERS: Semaphore = Semaphore::const_new(LONG_ANSWERS_MAX);
+
+/// What the first bytes of a connection ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Nothing: they are the length of a frame.
+    None,
+    /// A word that is not whole yet.
+    Unfinished,
+    Word([u8; 4]),
+    /// `stmk` has the new mask behind it.
+    SetTraceMask(i64),
+}
+
+/// Finds a word in the first bytes of a connection.
 #[must_use]
-pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<String> {
-    let word = str::from_utf8(&word)
-        .ok()
-        .filter(|word| KNOWN.contains(word))?;
+pub fn question(config: &Config, bytes: &[u8]) -> Question {
+    let Some((word, rest)) = bytes.split_first_chunk::<4>() else {
+        return Question::Unfinished;
+    };
+    match str::from_utf8(word) {
+        Ok("stmk") if config.four_letter_words.allows("stmk") => match rest.first_chunk() {
+            Some(mask) => Question::SetTraceMask(i64::from_be_bytes(*mask)),
+            None => Question::Unfinished,
+        },
+        Ok(known) if KNOWN.contains(&known) => Question::Word(*word),
+        _ => Question::None,
+    }
+}
+
+/// An answer, and the right to be one of the long ones.
+pub struct Answer {
+    pub text: String,
+    _turn: Option<SemaphorePermit<'static>>,
+}
+
+/// The answer to a question asked by `asking`; empty when there is none.
+pub async fn answer(sources: Sources<'_>, asking: ConnId, question: Question) -> Answer {
+    let is_long = matches!(&question, Question::Word(word) if LONG.contains(&word));
+    let turn = match is_long {
+        true => LONG_ANSWERS.acquire().await.ok(),
+        false => None,
+    };
+    let text = match question {
+        Question::Word(word) => str::from_utf8(&word).map(|word| text_for(sources, asking, word)),
+        Question::SetTraceMask(mask) => {
+            TRACE_MASK.store(mask, Ordering::Relaxed);
+            Ok(mask.to_string())
+        }
+        Question::None | Question::Unfinished => Ok(String::new()),
+    };
+    Answer {
+        text: text.unwrap_or_default(),
+        _turn: turn,
+    }
+}
+
+/// Text that ends where it would become too long.
+struct Text {
+    text: String,
+    bytes_max: usize,
+    is_cut: bool,
+}
+
+impl Text {
+    fn new() -> Self {
+        Self::at_most(ANSWER_BYTES_MAX)
+    }
+
+    fn at_most(bytes_max: usize) -> Self {
+        Self {
+            text: String::new(),
+            bytes_max,
+            is_cut: false,
+        }
+    }
+
+    /// One line, or a part of one; an error once nothing more fits.
+    fn put(&mut self, part: Arguments<'_>) -> fmt::Result {
+        if self.is_cut {
+            return Err(fmt::Error);
+        }
+        let before = self.text.len();
+        let _ = self.text.write_fmt(part);
+        if self.text.len() > self.bytes_max {
+            self.text.truncate(before);
+            self.is_cut = true;
+            return Err(fmt::Error);
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> String {
+        if self.is_cut {
+            self.text.push_str(CUT);
+        }
+        self.text
+    }
+}
+
+fn text_for(sources: Sources<'_>, asking: ConnId, word: &str) -> String {
     if !sources.config.four_letter_words.allows(word) {
-        return Some(format!(
-            "{word} is not executed because it is not in the whitelist.\n"
-        ));
+        return format!("{word} is not executed because it is not in the whitelist.\n");
     }
     let role = facts::role(sources);
     // These need no state.
     if role.is_none() && !["ruok", "envi", "gtmk", "stmk", "isro"].contains(&word) {
-        return Some(NOT_SERVING.to_owned());
+        return match word {
+            // Upstream forgets the end of the line here.
+            "hash" => NOT_SERVING.trim_end().to_owned(),
+            _ => NOT_SERVING.to_owned(),
+        };
     }
     let mode = role.unwrap_or_default();
-    Some(match word {
+    match word {
         "ruok" => "imok".to_owned(),
         "isro" => match role {
             None => "null",
@@ -65,7 +173,7 @@ pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<Str
             Some(_) => "rw",
         }
         .to_owned(),
-        "gtmk" | "stmk" => TRACE_MASK.to_owned(),
+        "gtmk" => TRACE_MASK.load(Ordering::Relaxed).to_string(),
         "srvr" => srvr(sources, mode, None),
         "stat" => srvr(sources, mode, Some(asking)),
         "cons" => cons(sources.core, asking),
@@ -76,7 +184,7 @@ pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<Str
             "Connection stats reset.\n".to_owned()
         }
         "srst" => {
-            sources.core.counters.reset();
+            facts::reset(sources);
             "Server stats reset.\n".to_owned()
         }
         "conf" => conf(sources, mode),
@@ -91,11 +199,18 @@ pub fn answer(sources: Sources<'_>, asking: ConnId, word: [u8; 4]) -> Option<Str
         "wchc" => wchc(sources.core),
         "wchp" => wchp(sources.core),
         "mntr" => mntr(sources, mode),
-        "hash" => sources
-            .core
-            .look(|state| format!("{:x}: {}\n", state.zxid().0, state.tree.digest())),
-        _ => return None,
-    })
+        "hash" => hash(sources.core),
+        _ => String::new(),
+    }
+}
+
+/// Digests of the state behind some of the last transactions.
+fn hash(core: &Core) -> String {
+    let mut text = String::new();
+    for (zxid, digest) in core.logged_digests() {
+        let _ = writeln!(text, "{:x}: {digest}", zxid.0);
+    }
+    text
 }
 
 /// `srvr`, and `stat`, which lists the clients as well.
@@ -107,10 +222,15 @@ fn srvr(sources: Sources<'_>, mode: &str, clients_for: Option<ConnId>) -> String
         text.push_str("READ-ONLY mode; serving only read-only clients\n");
     }
     if let Some(asking) = clients_for {
-        text.push_str("Clients:\n");
+        let mut clients = Text::new();
+        let _ = clients.put(format_args!("Clients:\n"));
         for conn in core.connections() {
-            let _ = writeln!(text, "{})", connection_line(&conn, asking));
+            let line = connection_line(&conn, asking);
+            if clients.put(format_args!("{line})\n")).is_err() {
+                break;
+            }
         }
+        text.push_str(&clients.end());
         text.push('\n');
     }
     let zxid = core.look(crate::state::State::zxid);
@@ -148,47 +268,54 @@ fn connection_line(conn: &Conn, asking: ConnId) -> String {
 }
 
 fn cons(core: &Core, asking: ConnId) -> String {
-    let mut text = String::new();
+    let mut text = Text::new();
     for conn in core.connections() {
-        text.push_str(&connection_line(&conn, asking));
-        let (session, stats) = (conn.session(), conn.stats());
-        if session != SessionId(0) {
-            let timeout_ms = conn.lease().map_or(0, |lease| lease.timeout_ms());
-            let op = stats.last_op.map_or("NA", short_name);
-            let _ = write!(
-                text,
-                ",sid={session},lop={op},est={},to={timeout_ms}",
-                conn.established_ms
-            );
-            if stats.last_xid >= 0 {
-                let _ = write!(text, ",lcxid=0x{:x}", stats.last_xid);
-            }
-            let since_start = stats
-                .last_response_ms
-                .saturating_sub(core.started_ms)
-                .max(0);
-            let average = stats
-                .sum_latency_us
-                .checked_div(stats.answered)
-                .unwrap_or(0);
-            let _ = write!(
-                text,
-                ",lzxid=0x{:x},lresp={since_start},llat={},minlat={},avglat={},maxlat={}",
-                stats.last_zxid,
-                whole_ms(stats.last_latency_us),
-                whole_ms(stats.min_latency_us),
-                whole_ms(average),
-                whole_ms(stats.max_latency_us)
-            );
+        let line = full_connection_line(core, &conn, asking);
+        if text.put(format_args!("{line})\n")).is_err() {
+            break;
         }
-        text.push_str(")\n");
     }
-    text.push('\n');
+    text.end() + "\n"
+}
+
+fn full_connection_line(core: &Core, conn: &Conn, asking: ConnId) -> String {
+    let mut text = connection_line(conn, asking);
+    let (session, stats) = (conn.session(), conn.stats());
+    if session == SessionId(0) {
+        return text;
+    }
+    let timeout_ms = conn.lease().map_or(0, |lease| lease.timeout_ms());
+    let op = stats.last_op.map_or("NA", short_name);
+    let _ = write!(
+        text,
+        ",sid={session},lop={op},est={},to={timeout_ms}",
+        conn.established_ms
+    );
+    if stats.last_xid >= 0 {
+        let _ = write!(text, ",lcxid=0x{:x}", stats.last_xid);
+    }
+    let since_start = stats
+        .last_response_ms
+        .saturating_sub(core.started_ms)
+        .max(0);
+    let average = stats
+        .sum_latency_us
+        .checked_div(stats.answered)
+        .unwrap_or(0);
+    let _ = write!(
+        text,
+        ",lzxid=0x{:x},lresp={since_start},llat={},minlat={},avglat={},maxlat={}",
+        stats.last_zxid,
+        whole_ms(stats.last_latency_us),
+        whole_ms(stats.min_latency_us),
+        whole_ms(average),
+        whole_ms(stats.max_latency_us)
+    );
     text
 }
 
 /// Upstream's four letters for an operation (`Request.op2String`, shortened).
-fn short_name(op: OpCode) -> &'static str {
+pub(super) fn short_name(op: OpCode) -> &'static str {
     match op {
         OpCode::PING => "PING",
         OpCode::CREATE_SESSION => "SESS",
@@ -306,7 +433,7 @@ fn membership(sources: Sources<'_>, members: &[Member]) -> String {
 }
 
 /// Bytes of the files below a directory; what cannot be read counts as nothing.
-fn dir_bytes(dir: &Path) -> u64 {
+pub(super) fn dir_bytes(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return 0;
     };
@@ -321,6 +448,15 @@ fn dir_bytes(dir: &Path) -> u64 {
 }
 
 fn envi() -> String {
+    let mut text = "Environment:\n".to_owned();
+    for (key, value) in environment() {
+        let _ = writeln!(text, "{key}={value}");
+    }
+    text
+}
+
+/// What this process runs in; what only a Java process has is `<NA>`.
+pub(super) fn environment() -> Vec<(&'static str, String)> {
     let from_env = |name: &str| std::env::var(name).unwrap_or_else(|_| "<NA>".to_owned());
     let first_line = |file: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -334,8 +470,7 @@ fn envi() -> String {
         kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
     };
     let here = std::env::current_dir().unwrap_or_default();
-    let mut text = "Environment:\n".to_owned();
-    for (key, value) in [
+    vec![
         ("zookeeper.version", crate::VERSION_LINE.to_owned()),
         ("host.name", first_line("/proc/sys/kernel/hostname")),
         ("java.version", "<NA>".to_owned()),
@@ -362,77 +497,81 @@ fn envi() -> String {
         ("os.memory.free", format!("{}MB", megabytes("MemFree:"))),
         ("os.memory.max", format!("{}MB", megabytes("MemTotal:"))),
         ("os.memory.total", format!("{}MB", megabytes("MemTotal:"))),
-    ] {
-        let _ = writeln!(text, "{key}={value}");
-    }
-    text
+    ]
 }
 
 /// Sessions by the moment when they may expire.
 fn session_sets<'a>(
     buckets: impl Iterator<Item = (i64, &'a HashSet<SessionId>)>,
     to_wall: i64,
-    text: &mut String,
-) {
+    text: &mut Text,
+) -> fmt::Result {
     let buckets: Vec<_> = buckets.collect();
     let sessions: usize = buckets.iter().map(|(_, ids)| ids.len()).sum();
-    let _ = writeln!(text, "Session Sets ({})/({sessions}):", buckets.len());
+    text.put(format_args!(
+        "Session Sets ({})/({sessions}):\n",
+        buckets.len()
+    ))?;
     for (end_ms, ids) in buckets {
         let end = java_date(end_ms + to_wall);
-        let _ = writeln!(text, "{} expire at {end}:", ids.len());
+        text.put(format_args!("{} expire at {end}:\n", ids.len()))?;
         for id in ids {
-            let _ = writeln!(text, "\t{id}");
+            text.put(format_args!("\t{id}\n"))?;
         }
     }
+    Ok(())
 }
 
 /// Who may expire when, as far as this server decides it, and all sessions of the ensemble.
-fn dump_sessions(core: &Core, mode: &str, to_wall: i64, text: &mut String) {
+fn dump_sessions(core: &Core, mode: &str, to_wall: i64, text: &mut Text) -> fmt::Result {
     let has_local = core.settings.local_sessions != LocalSessionsMode::Off;
     if has_local {
-        text.push_str("Local ");
-        core.look_at_locals(|locals| session_sets(locals.tracker().buckets(), to_wall, text));
+        text.put(format_args!("Local "))?;
+        core.look_at_locals(|locals| session_sets(locals.tracker().buckets(), to_wall, text))?;
     }
     if matches!(mode, facts::STANDALONE | facts::LEADER) {
         if has_local {
-            text.push_str("Global ");
+            text.put(format_args!("Global "))?;
         }
-        core.look_at_tracker(|tracker| session_sets(tracker.buckets(), to_wall, text));
-        return;
+        return core.look_at_tracker(|tracker| session_sets(tracker.buckets(), to_wall, text));
     }
     let mut sessions: Vec<_> = core.look(|state| {
         let timeouts = state.sessions.iter();
         timeouts.map(|(id, s)| (id, s.timeout_ms)).collect()
     });
     sessions.sort_unstable_by_key(|(id, _)| id.0);
-    let _ = writeln!(text, "Global Sessions({}):", sessions.len());
+    text.put(format_args!("Global Sessions({}):\n", sessions.len()))?;
     for (id, timeout_ms) in sessions {
-        let _ = writeln!(text, "{id}\t{timeout_ms}ms");
+        text.put(format_args!("{id}\t{timeout_ms}ms\n"))?;
     }
+    Ok(())
 }
 
-fn dump(sources: Sources<'_>, mode: &str) -> String {
-    let core = sources.core;
-    let to_wall = wall_clock_ms() - core.lease_now_ms();
-    let mut text = "SessionTracker dump:\n".to_owned();
-    dump_sessions(core, mode, to_wall, &mut text);
-    text.push_str("ephemeral nodes dump:\n");
+fn dump_ephemerals(core: &Core, text: &mut Text) -> fmt::Result {
+    text.put(format_args!("ephemeral nodes dump:\n"))?;
     core.look(|state| {
         let owners: Vec<_> = state.tree.ephemeral_owners().collect();
-        let _ = writeln!(text, "Sessions with Ephemerals ({}):", owners.len());
+        text.put(format_args!(
+            "Sessions with Ephemerals ({}):\n",
+            owners.len()
+        ))?;
         for (session, ids) in owners {
-            let _ = writeln!(text, "{session}:");
+            text.put(format_args!("{session}:\n"))?;
             for id in ids {
-                let _ = writeln!(text, "\t{}", state.tree.path_of(*id));
+                text.put(format_args!("\t{}\n", state.tree.path_of(*id)))?;
             }
         }
-    });
-    text.push_str("Connections dump:\n");
+        Ok(())
+    })
+}
+
+fn dump_connections(sources: Sources<'_>, to_wall: i64, text: &mut Text) -> fmt::Result {
+    text.put(format_args!("Connections dump:\n"))?;
     let mut by_expiry: BTreeMap<i64, Vec<Arc<Conn>>> = BTreeMap::new();
     // Upstream's buckets for connections are as wide as its patience with those that have no
     // session, which stand in the next one.
     let width_ms = i64::from(sources.config.sessionless_cnxn_timeout_ms.max(1));
-    for conn in core.connections() {
+    for conn in sources.core.connections() {
         let ends_ms = conn
             .lease()
             .map_or(conn.established_ms, |lease| lease.expires_ms() + to_wall);
@@ -440,75 +579,128 @@ fn dump(sources: Sources<'_>, mode: &str) -> String {
         by_expiry.entry(bucket).or_default().push(conn);
     }
     let connections: usize = by_expiry.values().map(Vec::len).sum();
-    let _ = writeln!(
-        text,
-        "Connections Sets ({})/({connections}):",
+    text.put(format_args!(
+        "Connections Sets ({})/({connections}):\n",
         by_expiry.len()
-    );
+    ))?;
     for (end_ms, conns) in by_expiry {
-        let _ = writeln!(text, "{} expire at {}:", conns.len(), java_date(end_ms));
+        let end = java_date(end_ms);
+        text.put(format_args!("{} expire at {end}:\n", conns.len()))?;
         for conn in conns {
-            let _ = writeln!(text, "\tip: /{} sessionId: {}", conn.peer, conn.session());
+            let session = conn.session();
+            text.put(format_args!("\tip: /{} sessionId: {session}\n", conn.peer))?;
         }
     }
-    text
+    Ok(())
 }
 
-/// Data watches by path, with the sessions that have them. Upstream's words leave child watches
-/// out.
-fn data_watches(core: &Core) -> BTreeMap<String, BTreeSet<SessionId>> {
-    let sessions: BTreeMap<ConnId, SessionId> = core
-        .connections()
-        .iter()
-        .map(|conn| (conn.id, conn.session()))
-        .collect();
+fn dump(sources: Sources<'_>, mode: &str) -> String {
+    let core = sources.core;
+    let to_wall = wall_clock_ms() - core.lease_now_ms();
+    let mut text = Text::new();
+    let _ = text.put(format_args!("SessionTracker dump:\n"));
+    let _ = dump_sessions(core, mode, to_wall, &mut text)
+        .and_then(|()| dump_ephemerals(core, &mut text))
+        .and_then(|()| dump_connections(sources, to_wall, &mut text));
+    text.end()
+}
+
+/// Sessions by connection, for the watches, which know connections only.
+fn sessions_by_conn(core: &Core) -> HashMap<ConnId, SessionId> {
+    let connections = core.connections();
+    let sessions = connections.iter().map(|conn| (conn.id, conn.session()));
+    sessions.collect()
+}
+
+/// Watches that are looked at for one answer; a line is no shorter than 20 bytes, so that more
+/// would not fit into it anyhow.
+const WATCHES_MAX: usize = ANSWER_BYTES_MAX / 20;
+
+/// Data watches by path, with the sessions that have them, and whether that is all of them.
+/// Upstream's words leave child watches out.
+pub(super) fn data_watches(core: &Core) -> (BTreeMap<String, BTreeSet<SessionId>>, bool) {
+    let sessions = sessions_by_conn(core);
     let mut by_path: BTreeMap<String, BTreeSet<SessionId>> = BTreeMap::new();
+    let mut count = 0;
     core.look_at_watches(|table| {
         table.for_each_data_watch(|path, conn| {
             if let Some(session) = sessions.get(&conn) {
-                by_path.entry(path.to_owned()).or_default().insert(*session);
+                count += 1;
+                if count <= WATCHES_MAX {
+                    by_path.entry(path.to_owned()).or_default().insert(*session);
+                }
             }
         });
     });
-    by_path
+    (by_path, count <= WATCHES_MAX)
+}
+
+/// Connections, paths and watches, of data watches only.
+pub(super) fn data_watch_totals(core: &Core) -> [usize; 3] {
+    let sessions = sessions_by_conn(core);
+    let mut watching = HashSet::default();
+    let (mut paths, mut total) = (0, 0);
+    core.look_at_watches(|table| {
+        let mut last = None;
+        table.for_each_data_watch(|path, conn| {
+            if let Some(session) = sessions.get(&conn) {
+                watching.insert(*session);
+                total += 1;
+                // A path's watchers come one after the other.
+                let at = path.as_ptr();
+                paths += usize::from(last.replace(at) != Some(at));
+            }
+        });
+    });
+    [watching.len(), paths, total]
 }
 
 fn wchs(core: &Core) -> String {
-    let watches = data_watches(core);
-    let sessions: BTreeSet<_> = watches.values().flatten().collect();
-    let total: usize = watches.values().map(BTreeSet::len).sum();
-    let (connections, paths) = (sessions.len(), watches.len());
+    let [connections, paths, total] = data_watch_totals(core);
     format!("{connections} connections watching {paths} paths\nTotal watches:{total}\n")
 }
 
-fn wchp(core: &Core) -> String {
-    let mut text = String::new();
-    for (path, sessions) in data_watches(core) {
-        let _ = writeln!(text, "{path}");
-        for session in sessions {
-            let _ = writeln!(text, "\t{session}");
+/// Keys with what belongs to each, a line for everything.
+fn groups<K: fmt::Display, V: fmt::Display>(
+    groups: impl Iterator<Item = (K, impl IntoIterator<Item = V>)>,
+    is_all: bool,
+) -> String {
+    let mut text = Text::new();
+    let put = || {
+        for (key, values) in groups {
+            text.put(format_args!("{key}\n"))?;
+            for value in values {
+                text.put(format_args!("\t{value}\n"))?;
+            }
         }
-    }
-    text.push('\n');
-    text
+        Ok(())
+    };
+    let result: fmt::Result = put();
+    text.is_cut |= result.is_err() || !is_all;
+    text.end() + "\n"
 }
 
-fn wchc(core: &Core) -> String {
+fn wchp(core: &Core) -> String {
+    let (by_path, is_all) = data_watches(core);
+    groups(by_path.into_iter(), is_all)
+}
+
+/// The other way round.
+pub(super) fn by_session(
+    by_path: BTreeMap<String, BTreeSet<SessionId>>,
+) -> BTreeMap<SessionId, Vec<String>> {
     let mut by_session: BTreeMap<SessionId, Vec<String>> = BTreeMap::new();
-    for (path, sessions) in data_watches(core) {
+    for (path, sessions) in by_path {
         for session in sessions {
             by_session.entry(session).or_default().push(path.clone());
         }
     }
-    let mut text = String::new();
-    for (session, paths) in by_session {
-        let _ = writeln!(text, "{session}");
-        for path in paths {
-            let _ = writeln!(text, "\t{path}");
-        }
-    }
-    text.push('\n');
-    text
+    by_session
+}
+
+fn wchc(core: &Core) -> String {
+    let (by_path, is_all) = data_watches(core);
+    groups(by_session(by_path).into_iter(), is_all)
 }
 
 fn mntr(sources: Sources<'_>, mode: &str) -> String {
@@ -516,34 +708,47 @@ fn mntr(sources: Sources<'_>, mode: &str) -> String {
         "zk_version\t{}\nzk_server_state\t{mode}\n",
         crate::VERSION_LINE
     );
-    let put = |text: &mut String, name: &str, value: &dyn std::fmt::Display| {
-        let _ = writeln!(text, "zk_{name}\t{value}");
-    };
     for (name, value) in facts::peer_facts(sources, mode) {
-        put(&mut text, name, &value);
+        let _ = writeln!(text, "zk_{name}\t{value}");
     }
-    for (name, value) in facts::gauges(sources) {
-        put(&mut text, name, &value);
-    }
-    for (name, value) in facts::counters(sources.core) {
-        put(&mut text, name, &value);
-    }
-    let counters = &sources.core.counters;
-    for (name, counter) in [
-        ("readlatency", &counters.read_latency),
-        ("updatelatency", &counters.write_latency),
-        ("election_time", &counters.elections.time),
-    ] {
-        let latency = counter.summary();
-        put(
-            &mut text,
-            &format!("avg_{name}"),
-            &facts::Value::Double(average_ms(latency)),
-        );
-        put(&mut text, &format!("min_{name}"), &whole_ms(latency.min_us));
-        put(&mut text, &format!("max_{name}"), &whole_ms(latency.max_us));
-        put(&mut text, &format!("cnt_{name}"), &latency.count);
-        put(&mut text, &format!("sum_{name}"), &whole_ms(latency.sum_us));
+    for (name, value) in facts::monitored(sources) {
+        let _ = writeln!(text, "zk_{name}\t{value}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_answers_end_with_a_whole_line_and_say_so() {
+        let mut text = Text::at_most(10);
+        assert_eq!(text.put(format_args!("12345\n")), Ok(()));
+        assert_eq!(text.put(format_args!("67890\n")), Err(fmt::Error));
+        assert_eq!(text.put(format_args!("1\n")), Err(fmt::Error), "once cut");
+        assert_eq!(text.end(), format!("12345\n{CUT}"));
+        let mut whole = Text::at_most(10);
+        assert_eq!(whole.put(format_args!("123456789\n")), Ok(()));
+        assert_eq!(whole.end(), "123456789\n");
+    }
+
+    #[test]
+    fn a_mask_is_waited_for() {
+        let mut config =
+            Config::from_args(&["0", "/nowhere"].map(str::to_owned), &Default::default())
+                .expect("a configuration")
+                .0;
+        let whole = b"stmk\0\0\0\0\0\0\x01\x32";
+        assert_eq!(
+            question(&config, whole),
+            Question::Word(*b"stmk"),
+            "refused at once"
+        );
+        config.four_letter_words = crate::config::FourLetterWords::all();
+        assert_eq!(question(&config, &whole[..11]), Question::Unfinished);
+        assert_eq!(question(&config, whole), Question::SetTraceMask(306));
+        assert_eq!(question(&config, b"RUOK"), Question::None);
+        assert_eq!(question(&config, b"ruo"), Question::Unfinished);
+    }
 }

@@ -19,6 +19,9 @@ const EXIT_FAILED: u8 = 1;
 /// Upstream's exit code for a data directory that cannot be used.
 const EXIT_DATA_DIR: u8 = 3;
 
+/// Upstream's exit code for an admin server that cannot be started.
+const EXIT_ADMIN: u8 = 4;
+
 /// What is logged unless `MEERKAT_LOG` says otherwise.
 const LOG_DEFAULT: &str = "info,openraft=error";
 
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
             eprintln!("{error}");
             ExitCode::from(match error {
                 ServeError::Start(StartError::Storage(_)) => EXIT_DATA_DIR,
+                ServeError::Admin(_) => EXIT_ADMIN,
                 _ => EXIT_FAILED,
             })
         }

@@ -29,6 +29,12 @@ impl FourLetterWords {
         Self { all, words }
     }
 
+    /// Every word, for tests.
+    #[cfg(test)]
+    pub(crate) fn all() -> Self {
+        Self::parse("*", false)
+    }
+
     /// Whether this word is answered. Case matters, as it does on the wire.
     #[must_use]
     pub fn allows(&self, word: &str) -> bool {

@@ -81,6 +81,8 @@ pub struct Config {
     pub four_letter_words: FourLetterWords,
     /// Where metrics go.
     pub metrics: MetricsProvider,
+    /// The HTTP server for operators.
+    pub admin: AdminConfig,
     /// Whether there are TTL nodes.
     pub extended_types_enabled: bool,
     /// Whether hard quotas refuse writes.
@@ -113,6 +115,28 @@ pub struct ContainerConfig {
     pub max_per_minute: u32,
     /// Age at which a container without any child so far is removed; 0 is never.
     pub max_never_used_interval_ms: u64,
+}
+
+/// The HTTP server for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Where it listens; port 0 is any that is free.
+    pub listen: HostPort,
+    /// Whether the file says the port. A port that nobody asked for is no reason not to start.
+    pub is_port_given: bool,
+    /// The path that commands are below, without a `/` at its end.
+    pub command_url: String,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout_ms: u32,
+    /// Whether snapshots may be fetched.
+    pub snapshot_enabled: bool,
+    /// Whether snapshots may be sent.
+    pub restore_enabled: bool,
+    /// `admin.rateLimiterIntervalInMS`: the time between two restores. Snapshots, as upstream, may
+    /// be a thousand times as frequent.
+    pub rate_interval_ms: u32,
 }
 
 /// Access control.
@@ -308,6 +332,19 @@ impl Default for Config {
             client_tcp_keep_alive: false,
             four_letter_words: FourLetterWords::parse("", false),
             metrics: MetricsProvider::Default,
+            admin: AdminConfig {
+                enabled: true,
+                listen: HostPort {
+                    host: "0.0.0.0".to_owned(),
+                    port: 8080,
+                },
+                is_port_given: false,
+                command_url: "/commands".to_owned(),
+                idle_timeout_ms: 30_000,
+                snapshot_enabled: true,
+                restore_enabled: true,
+                rate_interval_ms: 300_000,
+            },
             extended_types_enabled: false,
             enforce_quota: false,
             read_only_mode: false,

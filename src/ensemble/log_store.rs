@@ -10,11 +10,12 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use metrics::Histogram;
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
@@ -371,6 +372,11 @@ struct WriteFailed {
     reports: Vec<Report>,
 }
 
+/// How long a durable write took, in ms, and how many pieces it had; for the recorder of metrics.
+static WRITE_TIME: LazyLock<Histogram> = LazyLock::new(|| metrics::histogram!("sync_process_time"));
+static BATCH_SIZE: LazyLock<Histogram> =
+    LazyLock::new(|| metrics::histogram!("sync_processor_batch_size"));
+
 impl Batch {
     /// Makes it durable, and says so.
     fn write(self, shared: &Mutex<Shared>, log: &dyn Log) -> Result<(), WriteFailed> {
@@ -381,9 +387,13 @@ impl Batch {
                 value: encode_log_id(&id),
             });
         }
+        let begun = std::time::Instant::now();
         if let Err(error) = log.write(steps) {
             return Err(WriteFailed { error, reports });
         }
+        let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+        WRITE_TIME.record(took_ms);
+        BATCH_SIZE.record(reports.len() as f64);
         for report in reports {
             report.succeed(shared);
         }

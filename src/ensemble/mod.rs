@@ -186,6 +186,10 @@ const DIGEST_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the snapshot rule is looked at.
 const SNAPSHOT_CHECK: Duration = Duration::from_millis(500);
 
+/// After this time a snapshot is asked for again: the last question may have met one that was under
+/// way.
+const SNAPSHOT_AGAIN: Duration = Duration::from_secs(1);
+
 const HEARTBEAT_MS: u64 = 100;
 
 /// Silence of the leader after which a server stands for election, up to twice this at random.
@@ -272,6 +276,7 @@ impl Ensemble {
         machine: Arc<dyn Machine>,
         peering: Peering,
     ) -> Result<Self, StartError> {
+        let begun = std::time::Instant::now();
         refuse_foreign(&options)?;
         for dir in [&options.data_dir, &options.log_dir] {
             create_dir(dir, options.autocreate_dirs)?;
@@ -281,6 +286,8 @@ impl Ensemble {
         let (log, io_thread) = LogStore::open(Arc::new(log), opened, Box::new(stop_on_failure))?;
         match Self::start_on(&options, machine, peering, &log).await {
             Ok(mut started) => {
+                let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+                metrics::histogram!("dbinittime").record(took_ms);
                 started.io_thread = Mutex::new(Some(io_thread));
                 Ok(started)
             }
@@ -382,9 +389,17 @@ impl Ensemble {
                 })),
             }
         } else {
+            let begun = std::time::Instant::now();
             let mut leadership = leadership.clone();
             let leads = |seen: &Leadership| matches!(seen, Leadership::Leading { .. });
             let _ = leadership.wait_for(leads).await;
+            let loaded = state_machine
+                .shared
+                .applied_requests
+                .load(Ordering::Relaxed);
+            let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
+            metrics::histogram!("startup_txns_loaded").record(loaded as f64);
+            metrics::histogram!("startup_txns_load_time").record(took_ms);
         }
         let progress = Arc::new(SnapshotProgress::default());
         tasks.push(spawn_snapshot_rule(
@@ -517,34 +532,31 @@ impl Ensemble {
         elect::hand_over(&self.peers, &self.raft, |_| true).await;
     }
 
-    /// Writes a snapshot now and returns its file when it is durable.
+    /// Writes a snapshot of what is applied by now, or of something newer, and returns its file when
+    /// it is durable.
     ///
     /// # Errors
     /// This server is about to stop, or the snapshot could not be written.
     pub async fn snapshot_now(&self) -> Result<PathBuf, ProposeError> {
         let applied = self.status().applied_index;
-        self.progress.reset(&self.log, &self.state_machine);
-        let stopping = |_| ProposeError::ShuttingDown;
-        self.raft
-            .trigger()
-            .snapshot()
-            .await
-            .map_err(|_| ProposeError::ShuttingDown)?;
-        let id = types::log_id(self.status().term, applied);
-        self.raft
-            .wait(None)
-            .snapshot(id, "asked for")
-            .await
-            .map(drop)
-            .or_else(|_| {
-                // A newer one is as good.
-                if self.status().snapshot_index >= Some(applied) {
-                    Ok(())
-                } else {
-                    Err(())
-                }
-            })
-            .map_err(stopping)?;
+        loop {
+            // One that was begun before may end behind the call and be too old.
+            if self.status().snapshot_index >= Some(applied) {
+                break;
+            }
+            self.progress.reset(&self.log, &self.state_machine);
+            let begun = self.raft.trigger().snapshot().await;
+            begun.map_err(|_| ProposeError::ShuttingDown)?;
+            let is_new = |metrics: &openraft::RaftMetrics<TypeConfig>| {
+                metrics.snapshot.map(|id| id.index) >= Some(applied)
+            };
+            let wait = self.raft.wait(Some(SNAPSHOT_AGAIN));
+            match wait.metrics(is_new, "a snapshot that is new enough").await {
+                Ok(_) => break,
+                Err(openraft::metrics::WaitError::Timeout(..)) => {}
+                Err(_) => return Err(ProposeError::ShuttingDown),
+            }
+        }
         let file = self.state_machine.shared.snapshot_file();
         file.map(|file| file.path).ok_or(ProposeError::ShuttingDown)
     }

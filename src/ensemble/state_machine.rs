@@ -208,6 +208,7 @@ fn restore(machine: &dyn Machine, file: &SnapshotFile) -> Result<(Current, u64),
         .len();
     let took_ms = begun.elapsed().as_millis();
     tracing::info!(index = file.index, bytes, took_ms, "snapshot restored");
+    metrics::histogram!("startup_snap_load_time").record(begun.elapsed().as_secs_f64() * 1000.0);
     let current = Current {
         meta,
         file: file.clone(),

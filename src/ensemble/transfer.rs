@@ -83,6 +83,7 @@ pub(crate) async fn send(
     let mut body = answer.body;
     let mut offset = body.try_get_u64().map_err(|_| malformed())?.min(len);
     tracing::info!(server = target, bytes = len, offset, "sending a snapshot");
+    metrics::counter!("snap_count").increment(1);
     file.seek(io::SeekFrom::Start(offset)).await?;
     let (begun, first) = (Instant::now(), offset);
     let mut chunk = vec![0; CHUNK_BYTES];

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use jute::proto::{ConnectResponse, ReplyHeader, WatcherEvent};
@@ -131,6 +132,10 @@ pub struct Conn {
     pub established_ms: i64,
     /// Rung when the outbox has something, or the connection shall close.
     pub wake: Notify,
+    /// When the first event that is not sent yet was pushed, in us since the connection began and
+    /// one more; 0 when all are sent.
+    event_waits_us: AtomicU64,
+    began: Instant,
     inner: Mutex<Inner>,
 }
 
@@ -142,6 +147,8 @@ impl Conn {
             peer,
             established_ms,
             wake: Notify::new(),
+            event_waits_us: AtomicU64::new(0),
+            began: Instant::now(),
             inner: Mutex::new(Inner {
                 in_flight: VecDeque::new(),
                 outbox: BytesMut::new(),
@@ -156,6 +163,28 @@ impl Conn {
                 dirty: false,
             }),
         }
+    }
+
+    /// An event stands in the outbox, pushed at that time.
+    pub(super) fn event_waits(&self, now: Instant) {
+        let us = now.saturating_duration_since(self.began).as_micros();
+        let us = u64::try_from(us).unwrap_or(u64::MAX).saturating_add(1);
+        let relaxed = Ordering::Relaxed;
+        let _ = self
+            .event_waits_us
+            .compare_exchange(0, us, relaxed, relaxed);
+    }
+
+    /// How long the oldest event has waited, now that everything that was in the outbox is sent.
+    /// One that is pushed meanwhile is taken for sent as well: it is a measure, not a promise.
+    #[must_use]
+    pub fn events_sent(&self) -> Option<Duration> {
+        if self.event_waits_us.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let us = self.event_waits_us.swap(0, Ordering::Relaxed);
+        let waited = self.began.elapsed();
+        Some(waited.saturating_sub(Duration::from_micros(us.saturating_sub(1))))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -1,11 +1,11 @@
 //! What four-letter words tell of elections and of what a leader proposes.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{Counters, LatencyCounter};
+use super::{Counters, measures};
 use crate::ensemble::Leadership;
 
 /// Since when this server has no leader, or is the leader.
@@ -18,9 +18,9 @@ struct Since {
 #[derive(Debug, Default)]
 pub struct Elections {
     since: Mutex<Since>,
-    /// From having no leader to having one.
-    pub time: LatencyCounter,
     pub proposal_sizes: Sizes,
+    /// Elections that had an end.
+    held: AtomicU64,
 }
 
 impl Elections {
@@ -28,10 +28,17 @@ impl Elections {
     pub(super) fn note(&self, now: Leadership) {
         let mut since = self.since.lock();
         let begins = Instant::now();
-        since.leading = None;
+        let led = since.leading.take().is_some();
+        let leads = matches!(now, Leadership::Leading { .. });
+        if led != leads {
+            metrics::counter!("meerkat_leadership_changes").increment(1);
+        }
         match now {
             Leadership::Unknown => {
-                since.looking.get_or_insert(begins);
+                if since.looking.is_none() {
+                    metrics::counter!("looking_count").increment(1);
+                    since.looking = Some(begins);
+                }
                 return;
             }
             Leadership::Leading { .. } => {
@@ -41,8 +48,9 @@ impl Elections {
             Leadership::Following { .. } => {}
         }
         if let Some(looking) = since.looking.take() {
-            let took = begins.duration_since(looking).as_micros();
-            self.time.record(u64::try_from(took).unwrap_or(u64::MAX), 1);
+            let took = measures::ms(begins.duration_since(looking));
+            metrics::histogram!("election_time").record(took);
+            self.held.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -87,14 +95,13 @@ impl Sizes {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.last.store(bytes, Ordering::Relaxed);
         self.max.fetch_max(bytes, Ordering::Relaxed);
-        let min = self.min.load(Ordering::Relaxed);
-        if min == NEVER || bytes < min {
-            // One task records.
-            self.min.store(bytes, Ordering::Relaxed);
-        }
+        let less = |min: i64| (min == NEVER || bytes < min).then_some(bytes);
+        let _ = self
+            .min
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    fn reset(&self) {
+    pub(super) fn reset(&self) {
         for size in [&self.last, &self.min, &self.max] {
             size.store(NEVER, Ordering::Relaxed);
         }
@@ -116,7 +123,11 @@ mod tests {
         let elections = Elections::default();
         let follow = Leadership::Following { leader: 2, term: 1 };
         elections.note(follow);
-        assert_eq!(elections.time.summary().count, 0, "nothing was missed");
+        assert_eq!(
+            elections.held.load(Ordering::Relaxed),
+            0,
+            "nothing was missed"
+        );
         for now in [
             Leadership::Unknown,
             Leadership::Unknown,
@@ -124,11 +135,11 @@ mod tests {
         ] {
             elections.note(now);
         }
-        assert_eq!(elections.time.summary().count, 1);
+        assert_eq!(elections.held.load(Ordering::Relaxed), 1);
         assert!(elections.leading_for().is_some());
         elections.note(follow);
         assert!(elections.leading_for().is_none());
-        assert_eq!(elections.time.summary().count, 1);
+        assert_eq!(elections.held.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use jute::proto::{ReplyHeader, event_type, perms};
 use jute::{Encode as _, ErrorCode, OpCode, frame};
 
 use super::conn::{Conn, Inner, Slot, put_event, put_header};
+use super::measures::record_us;
 use super::prep::{Caller, WatchAccess};
 use super::{Close, Connections, Core, wall_clock_ms};
 use crate::ensemble::Committed;
@@ -56,6 +57,8 @@ impl Core {
                 now: Instant::now(),
                 now_ms: wall_clock_ms(),
             };
+            let began = (finish.now, count);
+            let age_ms = finish.now_ms.saturating_sub(header.time_ms).max(0);
             for request in requests {
                 finish.answer_reads_before(&state, &request);
                 let applied = state.evaluate(&header, &request);
@@ -63,6 +66,13 @@ impl Core {
                 count += 1;
             }
             self.note_checkpoint(&state);
+            let measures = &self.counters.measures;
+            let us = latency_us(Instant::now(), began.0);
+            record_us(&measures.apply, us, 1);
+            measures.propagation.record(age_ms as f64);
+            if !self.is_leading() {
+                measures.followed.increment(count - began.1);
+            }
         }
         for conn in dirty {
             conn.wake.notify_one();
@@ -133,8 +143,7 @@ impl Core {
             };
             self.counters.outstanding.fetch_sub(1, Ordering::Relaxed);
             let latency_us = latency_us(now, since);
-            self.counters.read_latency.record(latency_us, 1);
-            self.counters.read_histogram.record(latency_us, 1);
+            record_us(&self.counters.measures.read, latency_us, 1);
             self.counters.latency.record(latency_us, 1);
             self.counters.packets_sent.fetch_add(1, Ordering::Relaxed);
             inner.answered(xid, op, state.zxid(), latency_us, now_ms);
@@ -167,6 +176,7 @@ impl Finish<'_> {
     }
 
     fn finish(&mut self, state: &State, request: &Request<'_>, applied: Applied) {
+        self.core.log_digest(state);
         for change in &applied.changes {
             self.fire(state, applied.zxid, change);
         }
@@ -243,6 +253,7 @@ impl Finish<'_> {
                 self.connections.by_session.insert(*id, conn.id);
             }
             Ok(reply) => {
+                let before = inner.outbox.len();
                 let mark = frame::begin_frame(&mut inner.outbox);
                 ReplyHeader {
                     xid,
@@ -252,14 +263,15 @@ impl Finish<'_> {
                 .encode(&mut inner.outbox);
                 reply.encode(&mut inner.outbox);
                 frame::end_frame(&mut inner.outbox, mark);
+                let bytes = inner.outbox.len() - before;
+                self.core.counters.client_responses.record(bytes);
             }
             // Never told: the session speaks by another connection (`FinalRequestProcessor`).
             Err(ErrorCode::SESSION_MOVED) => inner.close = Some(Close::Now),
             Err(code) => put_header(xid, applied.zxid.0, *code, &mut inner.outbox),
         }
         let latency_us = latency_us(self.now, since);
-        self.core.counters.write_latency.record(latency_us, 1);
-        self.core.counters.write_histogram.record(latency_us, 1);
+        record_us(&self.core.counters.measures.write, latency_us, 1);
         self.count_answer(&mut inner, xid, op, applied.zxid, latency_us);
         if op == OpCode::CLOSE_SESSION {
             inner.close = Some(Close::AfterFlush);
@@ -309,11 +321,20 @@ impl Finish<'_> {
             ),
             ChangeKind::Deleted => (event_type::NODE_DELETED, self.watches.deleted(&change.path)),
         };
+        let measures = &self.core.counters.measures;
+        match change.kind {
+            ChangeKind::Created => &measures.created_watches,
+            ChangeKind::DataChanged => &measures.changed_watches,
+            ChangeKind::Deleted => &measures.deleted_watches,
+        }
+        .record(heard.len() as f64);
         self.tell(state, &heard, zxid, kind, &change.path, &change.acl);
         if change.kind != ChangeKind::DataChanged {
             let parent = path::parent_for_clients(&change.path);
             let heard = self.watches.children_changed(parent);
             let kind = event_type::NODE_CHILDREN_CHANGED;
+            let children = &self.core.counters.measures.children_watches;
+            children.record(heard.len() as f64);
             self.tell(state, &heard, zxid, kind, parent, &change.parent_acl);
         }
     }
@@ -343,9 +364,14 @@ impl Finish<'_> {
                     .counters
                     .outbox_overflows
                     .fetch_add(1, Ordering::Relaxed);
+                self.core.counters.measures.outbox_limit.increment(1);
                 inner.close = Some(Close::Now);
             } else {
+                let before = inner.outbox.len();
                 put_event(zxid.0, kind, path, &mut inner.outbox);
+                let bytes = (inner.outbox.len() - before) as u64;
+                self.core.counters.measures.watch_bytes.increment(bytes);
+                conn.event_waits(self.now);
                 inner.stats.sent += 1;
                 self.core
                     .counters

@@ -13,12 +13,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jute::OpCode;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::asks::Ask;
+use super::measures::ms_since;
 use super::messages::{HEARD_MAX, Message};
 use super::{Close, Core};
 use crate::collections::{HashMap, HashSet};
@@ -39,6 +40,9 @@ struct Sent {
     next: u64,
     /// Batches that the leader has not confirmed, by number.
     unaccepted: VecDeque<(u64, u32, bytes::Bytes)>,
+    /// When each of them was sent first, and where its latency goes.
+    sent_at: VecDeque<Instant>,
+    latency: metrics::Histogram,
 }
 
 impl Sent {
@@ -49,6 +53,9 @@ impl Sent {
             .is_some_and(|(number, ..)| *number <= last)
         {
             self.unaccepted.pop_front();
+            if let Some(sent) = self.sent_at.pop_front() {
+                self.latency.record(ms_since(sent));
+            }
         }
     }
 }
@@ -73,6 +80,8 @@ pub(super) async fn follow(core: &Arc<Core>, ensemble: &Ensemble, leader: u64, t
         incarnation: core.incarnation,
         next: 1,
         unaccepted: VecDeque::new(),
+        sent_at: VecDeque::new(),
+        latency: core.counters.measures.forward.clone(),
     };
     loop {
         match ensemble.open_link(leader).await {
@@ -219,6 +228,7 @@ async fn exchange(
             let number = sent.next;
             sent.next += 1;
             sent.unaccepted.push_back((number, count, requests.clone()));
+            sent.sent_at.push_back(Instant::now());
             put(
                 writer,
                 &Message::Requests {

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::asks::{Ask, Reattach};
+use super::measures::ms_since;
 use super::messages::Message;
 use super::{Close, Core, follow, reconfig, wall_clock_ms};
 use crate::collections::HashMap;
@@ -138,9 +139,15 @@ async fn write_entries(core: &Arc<Core>, ensemble: &Arc<Ensemble>) {
                 flags: core.settings.flags,
                 time_ms: wall_clock_ms(),
             };
+            let measures = &core.counters.measures;
+            measures.proposed.increment(batch.len() as u64);
             let payload = batch.seal(header);
             core.counters.elections.proposal_sizes.record(payload.len());
+            let since = std::time::Instant::now();
             write_entry(ensemble, payload).await;
+            let ms = ms_since(since);
+            measures.commit.record(ms);
+            measures.quorum_ack.record(ms);
         } else if *stopping.borrow() {
             core.drained.send_replace(true);
             // For the next leader, unless nobody takes over.
@@ -290,6 +297,7 @@ impl Core {
         };
         match attach {
             Some(attach) => {
+                metrics::counter!("connection_revalidate_count").increment(1);
                 let now_ms = self.heard_now_ms();
                 let mut tracker = self.tracker.lock();
                 inner.lease = Some(tracker.track(asked.session, handshake.timeout_ms, now_ms));

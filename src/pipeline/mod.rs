@@ -35,6 +35,7 @@ mod elections;
 mod finish;
 mod follow;
 mod lead;
+mod measures;
 mod messages;
 mod prep;
 mod proposals;
@@ -59,7 +60,7 @@ use crate::session::{LocalSessions, Session, Tracker};
 use crate::state::entry::Origin;
 use crate::state::{LogPosition, State};
 use crate::tree::{NodeId, Owner};
-use crate::types::{ConnId, ServerId, SessionId};
+use crate::types::{ConnId, ServerId, SessionId, Zxid};
 use crate::watch::WatchTable;
 
 /// What a link of another server carries, for fuzzers.
@@ -71,9 +72,10 @@ pub fn fuzz_message(kind: u8, body: bytes::Bytes) {
 pub use barrier::drive_barriers;
 pub use conn::{Close, Conn, ConnStats, Handshake};
 pub use lead::{LinkService, drive_proposals};
+pub use measures::Measures;
 pub use prep::FrameError;
 pub use proposals::Proposals;
-pub use replica::Replica;
+pub use replica::{Cut, Replica};
 
 /// Settings of the pipeline, all from the configuration.
 #[derive(Debug, Clone)]
@@ -157,11 +159,10 @@ pub struct Counters {
     pub packets_received: AtomicU64,
     pub packets_sent: AtomicU64,
     pub latency: LatencyCounter,
-    pub read_latency: LatencyCounter,
-    pub write_latency: LatencyCounter,
-    /// For the quantiles that Prometheus shows, in ms.
-    pub read_histogram: Measured,
-    pub write_histogram: Measured,
+    /// What goes to the recorder of metrics.
+    pub measures: Measures,
+    /// Bytes of the last reply, the smallest and the largest.
+    pub client_responses: elections::Sizes,
     pub outstanding: AtomicU64,
     pub sessions_expired: AtomicU64,
     pub connections_rejected: AtomicU64,
@@ -179,25 +180,8 @@ impl Counters {
     pub fn reset(&self) {
         self.packets_received.store(0, Ordering::Relaxed);
         self.packets_sent.store(0, Ordering::Relaxed);
-        for latency in [&self.latency, &self.read_latency, &self.write_latency] {
-            latency.reset();
-        }
-    }
-}
-
-/// A histogram of the metrics recorder, which does nothing when none is installed.
-pub struct Measured(metrics::Histogram);
-
-impl Default for Measured {
-    fn default() -> Self {
-        Self(metrics::Histogram::noop())
-    }
-}
-
-impl Measured {
-    pub fn record(&self, latency_us: u64, requests: u64) {
-        let requests = usize::try_from(requests).unwrap_or(usize::MAX);
-        self.0.record_many(latency_us as f64 / 1000.0, requests);
+        self.latency.reset();
+        self.client_responses.reset();
     }
 }
 
@@ -281,6 +265,10 @@ pub struct Core {
     ensemble: OnceLock<Arc<Ensemble>>,
     /// Digests of the state behind some of the last entries.
     checkpoints: Mutex<VecDeque<(u64, u64)>>,
+    /// Digests of the state behind some of the last transactions.
+    digest_log: Mutex<VecDeque<(Zxid, u64)>>,
+    /// The cuts of the last snapshots, newest last.
+    snapshots: Mutex<VecDeque<Cut>>,
     /// How far the log is applied.
     applied: watch::Sender<LogPosition>,
     /// Rung when a change of members begins or ends.
@@ -319,11 +307,7 @@ impl Core {
             started: Instant::now(),
             started_ms: wall_clock_ms(),
             settings,
-            counters: Counters {
-                read_histogram: Measured(metrics::histogram!("readlatency")),
-                write_histogram: Measured(metrics::histogram!("updatelatency")),
-                ..Counters::default()
-            },
+            counters: Counters::default(),
             proposals: Proposals::default(),
             asks: asks::Asks::default(),
             barriers: barrier::Barriers::default(),
@@ -331,6 +315,8 @@ impl Core {
             leadership: watch::Sender::new(Leadership::Unknown),
             ensemble: OnceLock::new(),
             checkpoints: Mutex::default(),
+            digest_log: Mutex::default(),
+            snapshots: Mutex::default(),
             applied: watch::Sender::new(state.position()),
             reconfig_wake: Notify::new(),
             configuration: watch::Sender::new("".into()),
@@ -455,7 +441,7 @@ impl Core {
     pub fn expire_sessions(&self) {
         let expired = self.locals.lock().expire(self.lease_now_ms());
         for session in expired {
-            self.count_expired(session);
+            self.count_expired(session, &self.counters.measures.expired_local);
             let connections = self.connections.lock();
             let id = connections.by_session.get(&session);
             if let Some(conn) = id.and_then(|id| connections.by_id.get(id)) {
@@ -467,13 +453,20 @@ impl Core {
         }
         let expired = self.tracker.lock().expired(self.lease_now_ms());
         for session in expired {
-            self.count_expired(session);
+            let measures = &self.counters.measures;
+            let cause = if self.connections.lock().by_session.contains_key(&session) {
+                &measures.expired_connected
+            } else {
+                &measures.expired_elsewhere
+            };
+            self.count_expired(session, cause);
             self.propose_close(session);
         }
     }
 
-    fn count_expired(&self, session: SessionId) {
+    fn count_expired(&self, session: SessionId, cause: &metrics::Counter) {
         tracing::info!(%session, "session expired");
+        cause.increment(1);
         self.counters
             .sessions_expired
             .fetch_add(1, Ordering::Relaxed);

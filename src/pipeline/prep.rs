@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::asks::{Ask, Reattach};
 use super::conn::{Conn, Handshake, Inner, Slot, put_event, put_header};
+use super::measures::record_us;
 use super::{Close, Core, IN_FLIGHT_MAX, LocalSessionsMode, Service, session_txn, wall_clock_ms};
 use crate::auth::{Identities, Identity};
 use crate::op::{self, Interest, Look, Road, Seen};
@@ -324,6 +325,7 @@ impl Core {
         let mut turn = Turn::begin(self, conn, out, since);
         while let Some(frame) = frames.front() {
             if turn.is_full() {
+                turn.count_limit();
                 break;
             }
             let header: RequestHeader = Reader::new(frame).read()?;
@@ -364,6 +366,8 @@ struct Turn<'a> {
     received: u64,
     answered: u64,
     last: Option<(i32, OpCode)>,
+    /// Where the last reply to a read begins in `out`.
+    last_reply: usize,
 }
 
 impl<'a> Turn<'a> {
@@ -387,6 +391,7 @@ impl<'a> Turn<'a> {
             received: 0,
             answered: 0,
             last: None,
+            last_reply: usize::MAX,
         }
     }
 
@@ -398,6 +403,21 @@ impl<'a> Turn<'a> {
             || (self.in_flight > 0
                 && self.core.counters.outstanding.load(Ordering::Relaxed)
                     >= self.core.settings.outstanding_max)
+    }
+
+    /// Counts the limit that has stopped this connection.
+    fn count_limit(&self) {
+        let measures = &self.core.counters.measures;
+        if self.close.is_some() || self.reconfiguring {
+            return;
+        }
+        if self.in_flight >= IN_FLIGHT_MAX {
+            measures.in_flight_limit.increment(1);
+        } else if self.out.len() >= REPLY_BYTES_PER_TURN {
+            measures.reply_limit.increment(1);
+        } else {
+            measures.outstanding_limit.increment(1);
+        }
     }
 
     fn handle(
@@ -458,6 +478,7 @@ impl<'a> Turn<'a> {
                     identities: &self.identities,
                 };
                 let mut watches = WatchAccess::Shared(&self.core.watches);
+                self.last_reply = self.out.len();
                 caller.read(state, &mut watches, xid, op, &body, self.out);
                 self.answer(xid, op);
             }
@@ -609,13 +630,14 @@ impl<'a> Turn<'a> {
             .packets_sent
             .fetch_add(self.answered, Ordering::Relaxed);
         counters.latency.record(latency_us, self.answered);
-        counters.read_latency.record(latency_us, self.answered);
-        if self.answered > 0 {
-            counters.read_histogram.record(latency_us, self.answered);
-        }
+        record_us(&counters.measures.read, latency_us, self.answered);
         let mut inner: parking_lot::MutexGuard<'_, Inner> = self.conn.lock();
         inner.stats.received += self.received;
         if let Some((xid, op)) = self.last {
+            // The last one stands for those of its turn.
+            if let Some(bytes) = self.out.len().checked_sub(self.last_reply) {
+                counters.client_responses.record(bytes);
+            }
             inner.answered(
                 xid,
                 op,

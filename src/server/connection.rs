@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::listener::{Place, Shared};
 use crate::admin::words;
-use crate::pipeline::{Close, Conn, FrameError};
+use crate::pipeline::{Close, Conn, FrameError, Service};
 use crate::session::Lease;
 use crate::types::SessionId;
 
@@ -45,6 +45,23 @@ enum Ended {
     Io(#[from] io::Error),
 }
 
+impl Ended {
+    /// Counts a connection that was not ended by the end of its session.
+    fn count(&self, shared: &Shared) {
+        match self {
+            Self::ByUs => {}
+            Self::Request(FrameError::NotServed) if shared.core.service() != Service::Everybody => {
+                metrics::counter!("cnxn_closed_without_zk_server_running").increment(1);
+            }
+            Self::ByClient
+            | Self::Sessionless
+            | Self::Frame(_)
+            | Self::Request(_)
+            | Self::Io(_) => metrics::counter!("connection_drop_count").increment(1),
+        }
+    }
+}
+
 pub(super) async fn run<S>(shared: Arc<Shared>, stream: S, peer: SocketAddr, _place: Place)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -63,6 +80,7 @@ where
     let ended = connection.serve().await;
     shared.core.forget(&conn);
     if let Err(ended) = ended {
+        ended.count(&shared);
         tracing::debug!(%peer, session = %conn.session(), %ended, "connection ended");
     }
 }
@@ -114,13 +132,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Handles a four-letter word or the connect request; false after a word.
     async fn first_frame(&mut self) -> Result<bool, Ended> {
         loop {
-            if let Some(word) = self.input.first_chunk::<4>()
-                && let Some(answer) = words::answer(self.shared.as_sources(), self.conn.id, *word)
-            {
-                self.shared.core.count_word();
-                self.stream.write_all(answer.as_bytes()).await?;
-                self.stream.shutdown().await?;
-                return Ok(false);
+            match words::question(&self.shared.config, &self.input) {
+                words::Question::None => {}
+                words::Question::Unfinished => {
+                    self.read().await?;
+                    continue;
+                }
+                question => {
+                    self.shared.core.count_word();
+                    let sources = self.shared.as_sources();
+                    let answer = words::answer(sources, self.conn.id, question).await;
+                    self.stream.write_all(answer.text.as_bytes()).await?;
+                    self.stream.shutdown().await?;
+                    return Ok(false);
+                }
             }
             self.cut_frames()?;
             if let Some(first) = self.frames.pop_front() {
@@ -220,7 +245,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 tokio::select! {
                     biased;
                     sent = self.stream.write_buf(&mut self.out) => {
-                        sent?;
+                        let bytes = &self.shared.core.counters.measures.response_bytes;
+                        bytes.increment(sent? as u64);
                     }
                     () = self.conn.wake.notified() => {
                         if self.conn.closing() == Some(Close::Now) {
@@ -229,6 +255,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                     }
                 }
             }
+        }
+        if let Some(waited) = self.conn.events_sent() {
+            self.shared.core.counters.measures.event_delivered(waited);
         }
         if self.out.capacity() > KEEP_BYTES_MAX {
             self.out = BytesMut::new();

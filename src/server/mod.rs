@@ -64,8 +64,8 @@ pub enum ServeError {
     Thread(std::io::Error),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("cannot export metrics on {address}: {why}")]
-    Metrics { address: String, why: String },
+    #[error("Unable to start AdminServer: {0}")]
+    Admin(Box<Self>),
 }
 
 /// A server that accepts clients.
@@ -131,11 +131,13 @@ impl Server {
             Some(address) => Some(listen(address, config.client_listen_backlog)?),
             None => None,
         };
-        if let MetricsProvider::Prometheus { listen } = &config.metrics {
-            let address = listen.to_string();
-            admin::metrics::export(resolve(listen)?)
-                .map_err(|why| ServeError::Metrics { address, why })?;
-        }
+        // Nothing is measured before this.
+        admin::metrics::install();
+        let metrics_listener = match &config.metrics {
+            MetricsProvider::Prometheus { listen: address } => Some(listen(address, None)?),
+            MetricsProvider::Default | MetricsProvider::Null => None,
+        };
+        let admin_listener = admin_listener(&config)?;
         let server = config.my_id.map_or(STANDALONE_ID, u64::from);
         let schemes = Arc::new(schemes(&config));
         let core = Core::new(settings(&config, ServerId(server)), State::new(schemes));
@@ -167,10 +169,26 @@ impl Server {
                 patience,
             ));
         }
-        if matches!(config.metrics, MetricsProvider::Prometheus { .. }) {
-            let (core, ensemble) = (Arc::clone(&core), Arc::clone(&ensemble));
-            tokio::spawn(admin::metrics::drive(core, ensemble, Arc::clone(&config)));
+        let looked_at = || {
+            (
+                Arc::clone(&core),
+                Arc::clone(&ensemble),
+                Arc::clone(&config),
+            )
+        };
+        if let Some(listener) = metrics_listener {
+            let (core, ensemble, config) = looked_at();
+            let stopped = stopped.clone();
+            tokio::spawn(admin::metrics::run(
+                listener, core, ensemble, config, stopped,
+            ));
         }
+        if let Some(listener) = admin_listener {
+            let (core, ensemble, config) = looked_at();
+            let stopped = stopped.clone();
+            tokio::spawn(admin::http::run(listener, core, ensemble, config, stopped));
+        }
+        tokio::spawn(admin::metrics::drive_windows());
         if let Some(file) = dynamic_file::DynamicFile::open(&config) {
             tokio::spawn(file.follow(Arc::clone(&core)));
         }
@@ -389,6 +407,23 @@ fn listen(address: &HostPort, backlog: Option<u32>) -> Result<TcpListener, Serve
         .map_err(failed)
 }
 
+/// The port of the admin server. One that was not asked for may be another server's: then this one
+/// does without, where upstream does not start.
+fn admin_listener(config: &Config) -> Result<Option<TcpListener>, ServeError> {
+    let admin = &config.admin;
+    if !admin.enabled {
+        return Ok(None);
+    }
+    match listen(&admin.listen, None) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if admin.is_port_given => Err(ServeError::Admin(Box::new(error))),
+        Err(error) => {
+            tracing::warn!(%error, "no admin server: admin.serverPort chooses another port");
+            Ok(None)
+        }
+    }
+}
+
 /// What the configuration lets clients prove their identity with.
 #[must_use]
 pub fn schemes(config: &Config) -> Schemes {
@@ -460,12 +495,16 @@ async fn drive_leases(core: Arc<Core>) {
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut last = Instant::now();
     let step_max_ms = 2 * LEASE_STEP_MS;
+    let pauses = metrics::histogram!("jvm_pause_time_ms");
     loop {
         timer.tick().await;
         let now = Instant::now();
         let elapsed_ms = now.duration_since(last).as_millis();
         // What is rounded down here is not lost: it is counted with the next step.
         last += Duration::from_millis(u64::try_from(elapsed_ms).unwrap_or(u64::MAX));
+        // Upstream measures how late its own timer is, too, and calls it the JVM's pauses.
+        let late = elapsed_ms.saturating_sub(step.as_millis());
+        pauses.record(late as f64);
         core.advance_lease_clock(i64::try_from(elapsed_ms).unwrap_or(i64::MAX), step_max_ms);
         core.expire_sessions();
     }

@@ -3,7 +3,7 @@
 use super::Origin::{Anywhere, File, Property};
 use super::{NO_SASL, Row, accepted};
 
-const NO_ADMIN: &str = "there is no admin HTTP server yet, so nothing listens for it";
+const ONE_HTTP: &str = "the admin server speaks HTTP/1.1 in the clear to everybody alike";
 const ROCKSDB_LOG: &str =
     "the transaction log is kept by RocksDB, which sizes and recycles its files itself";
 const OWN_SNAPSHOTS: &str = "snapshots have a format of their own, always checked and complete";
@@ -212,11 +212,18 @@ pub(super) const ACCEPTED: &[Row] = &[
         "the exporter has no such setting",
     ),
     accepted(File, &[("quorum.cnxn.threads.size", "20")], NO_SASL),
-    accepted(Property, &[("admin.*", "see ZooKeeper's guide")], NO_ADMIN),
+    accepted(
+        Property,
+        &[
+            ("admin.httpVersion", "11"),
+            ("admin.*", "see ZooKeeper's guide"),
+        ],
+        ONE_HTTP,
+    ),
     accepted(
         Property,
         &[("IPAuthenticationProvider.usexforwardedfor", "false")],
-        NO_ADMIN,
+        ONE_HTTP,
     ),
     accepted(
         Property,

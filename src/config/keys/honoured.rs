@@ -492,6 +492,104 @@ pub(super) const METRICS: &[Row] = &[
     ),
 ];
 
+pub(super) const ADMIN: &[Row] = &[
+    key!(
+        Property,
+        "admin.enableServer",
+        "true/false",
+        Default("true"),
+        "Whether operators are served over HTTP. Only the word false says no.",
+        |draft, setting| {
+            draft.config.admin.enabled = setting.text != "false";
+            Ok(())
+        }
+    ),
+    key!(
+        Property,
+        "admin.serverAddress",
+        "host",
+        Default("0.0.0.0"),
+        "The address of the admin server. Whoever reaches it may look at everything but znodes' data.",
+        |draft, setting| {
+            draft.config.admin.listen.host = setting.text.to_owned();
+            Ok(())
+        }
+    ),
+    key!(
+        Property,
+        "admin.serverPort",
+        "port",
+        Unset("8080"),
+        "The port of the admin server; 8080 when absent, and when that is taken there is a warning and no admin server. A \
+         port that is asked for must be free.",
+        |draft, setting| {
+            draft.config.admin.listen.port = setting.port()?;
+            draft.config.admin.is_port_given = true;
+            Ok(())
+        }
+    ),
+    key!(
+        Property,
+        "admin.commandURL",
+        "path",
+        Default("/commands"),
+        "The path below which the admin server has its commands.",
+        |draft, setting| {
+            let path = setting.text.trim_end_matches('/');
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+            if !path.starts_with('/') || !path.chars().all(is_plain) {
+                return Err(format!("no path of a URL: {}", setting.text).into());
+            }
+            draft.config.admin.command_url = path.to_owned();
+            Ok(())
+        }
+    ),
+    key!(
+        Property,
+        "admin.idleTimeout",
+        "ms",
+        Default("30000"),
+        "How long a connection to the admin server may wait for its next request.",
+        |draft, setting| {
+            draft.config.admin.idle_timeout_ms = setting.whole(1, MS_MAX)?;
+            Ok(())
+        }
+    ),
+    key!(
+        Property,
+        "admin.snapshot.enabled",
+        "true/false",
+        Default("true"),
+        "Whether the admin server hands out snapshots, to those who have every permission on the root znode.",
+        |draft, setting| {
+            draft.config.admin.snapshot_enabled = setting.is_true();
+            Ok(())
+        }
+    ),
+    key!(
+        Property,
+        "admin.restore.enabled",
+        "true/false",
+        Default("true"),
+        "Whether the command restore answers. It never changes a running server, and says what to do instead.",
+        |draft, setting| {
+            draft.config.admin.restore_enabled = setting.is_true();
+            Ok(())
+        }
+    ),
+    key!(
+        Property,
+        "admin.rateLimiterIntervalInMS",
+        "ms",
+        Default("300000"),
+        "Time between two calls of restore; a thousandth of it between two snapshots, as ZooKeeper 3.9 has it.",
+        |draft, setting| {
+            draft.config.admin.rate_interval_ms = setting.whole(0, MS_MAX)?;
+            Ok(())
+        }
+    ),
+];
+
 pub(super) const ENSEMBLE: &[Row] = &[
     honoured(
         File,

@@ -211,6 +211,10 @@ pub(super) const SECTIONS: &[Section] = &[
         rows: honoured::METRICS,
     },
     Section {
+        title: "Admin server",
+        rows: honoured::ADMIN,
+    },
+    Section {
         title: "Ensemble",
         rows: honoured::ENSEMBLE,
     },

@@ -31,6 +31,16 @@ pub(super) const REFUSED: &[Row] = &[
     ),
     refused(
         Property,
+        &[
+            ("admin.portUnification", "false"),
+            ("admin.forceHttps", "false"),
+            ("admin.needClientAuth", "false"),
+        ],
+        OFF,
+        NO_TLS,
+    ),
+    refused(
+        Property,
         &[("ssl.*", "see ZooKeeper's guide")],
         NEVER,
         NO_TLS,

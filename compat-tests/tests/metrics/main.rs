@@ -1,0 +1,422 @@
+//! What Prometheus scrapes, beside Apache ZooKeeper's exporter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use meerkat_compat_tests::attempt::{self, Outcome, Session, create};
+use meerkat_compat_tests::ensemble::{Ensemble, Role};
+use meerkat_compat_tests::http::get;
+use meerkat_compat_tests::server::{FREE_PORT, Kind, Server, Settings};
+use meerkat_compat_tests::wire::{Connect, Request, Value};
+
+const KINDS: [Kind; 2] = [Kind::ZooKeeper, Kind::Meerkat];
+
+/// Families of upstream's names that are not exported, each with its reason.
+const MISSING: [(&str, &str); 1] = [("jvm_", "there is no JVM to tell about")];
+
+/// The one exception: how late our own timer is, which is what upstream measures under this name.
+const NOT_MISSING: [&str; 1] = ["jvm_pause_time_ms"];
+
+/// How long something that must happen may take.
+const LIMIT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+fn settings() -> Settings {
+    let mut settings = Settings::default();
+    let class = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
+    for key in [
+        format!("metricsProvider.className={class}"),
+        "metricsProvider.httpHost=127.0.0.1".to_owned(),
+        format!("metricsProvider.httpPort={FREE_PORT}"),
+    ] {
+        settings.set(&key).expect("a key");
+    }
+    settings
+}
+
+/// One scrape: types by name, and series by name.
+#[derive(Debug, Default)]
+struct Scrape {
+    types: BTreeMap<String, String>,
+    /// Name of the line and its labels, with the value.
+    values: BTreeMap<(String, Vec<(String, String)>), f64>,
+}
+
+impl Scrape {
+    fn of(port: &str) -> Self {
+        let port = port.parse().expect("a port");
+        let answer = get(port, "/metrics").expect("an answer");
+        assert_eq!(answer.status, 200);
+        let kind = answer.header("content-type").unwrap_or_default();
+        let expected = "text/plain; version=0.0.4; charset=utf-8";
+        assert_eq!(
+            kind.to_ascii_lowercase().replace(";charset", "; charset"),
+            expected
+        );
+        Self::parse(&answer.text())
+    }
+
+    fn of_server(server: &Server) -> Self {
+        Self::of(&server.setting("metricsProvider.httpPort").expect("a port"))
+    }
+
+    fn of_member(ensemble: &Ensemble, id: usize) -> Self {
+        let port = ensemble.setting(id, "metricsProvider.httpPort");
+        Self::of(&port.expect("a port"))
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut scrape = Self::default();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').expect("a name and a type");
+                let twice = scrape.types.insert(name.to_owned(), kind.to_owned());
+                assert_eq!(twice, None, "{name} is there twice");
+                continue;
+            }
+            if line.starts_with('#') {
+                continue;
+            }
+            let (series, value) = line.rsplit_once(' ').expect("a series and a value");
+            let value: f64 = value.parse().expect("a number");
+            let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+            let labels = labels.trim_end_matches('}').split(',');
+            let labels = labels.filter_map(|label| label.split_once('='));
+            let labels =
+                labels.map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned()));
+            let series = (name.to_owned(), labels.collect());
+            let twice = scrape.values.insert(series, value);
+            assert_eq!(twice, None, "{line} is there twice");
+        }
+        scrape
+    }
+
+    /// The value of a series without labels, or with this one.
+    fn get(&self, name: &str, label: Option<(&str, &str)>) -> Option<f64> {
+        let labels = label.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let series = (name.to_owned(), labels.into_iter().collect());
+        self.values.get(&series).copied()
+    }
+
+    fn value(&self, name: &str) -> f64 {
+        self.get(name, None).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// Whether a rule that names this finds something: a family, or a line of one.
+    fn knows(&self, name: &str) -> bool {
+        let families = ["", "_sum", "_count"];
+        families.iter().any(|suffix| {
+            name.strip_suffix(suffix)
+                .is_some_and(|n| self.types.contains_key(n))
+        })
+    }
+
+    /// The quantiles of each summary.
+    fn quantiles(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+        let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (name, labels) in self.values.keys() {
+            for (key, value) in labels {
+                if key == "quantile" {
+                    found.entry(name).or_default().insert(value);
+                }
+            }
+        }
+        found
+    }
+}
+
+fn is_missing(name: &str) -> bool {
+    let families = MISSING.iter().any(|(prefix, _)| name.starts_with(prefix));
+    families && !NOT_MISSING.contains(&name)
+}
+
+/// What differs between the names of two servers in the same place.
+fn differences(theirs: &Scrape, ours: &Scrape, who: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, kind) in &theirs.types {
+        match ours.types.get(name) {
+            _ if is_missing(name) => {}
+            None => found.push(format!("{who}: no {name}")),
+            Some(own) if own != kind => {
+                found.push(format!("{who}: {name} is a {own}, not a {kind}"))
+            }
+            Some(_) => {}
+        }
+    }
+    for name in ours.types.keys() {
+        if !theirs.types.contains_key(name) && !name.starts_with("meerkat_") {
+            found.push(format!("{who}: {name} is not upstream's"));
+        }
+    }
+    let (expected, got) = (theirs.quantiles(), ours.quantiles());
+    for (name, shares) in &expected {
+        // A set has quantiles for its members only.
+        let is_set = ours.values.keys().all(|(own, _)| own != name);
+        if !is_missing(name) && !is_set && got.get(name) != Some(shares) {
+            found.push(format!(
+                "{who}: {name} has {:?}, not {shares:?}",
+                got.get(name)
+            ));
+        }
+    }
+    found
+}
+
+fn session_at(addr: std::net::SocketAddr) -> Session {
+    let came = attempt::connect(addr, &Connect::default(), None);
+    came.and_then(Outcome::session).expect("a session")
+}
+
+fn ask(session: &mut Session, request: &Request) {
+    let answer = session.ask(request).expect("an answer");
+    assert_eq!(answer.err(), Some(0));
+}
+
+#[test]
+fn names_and_types_are_upstreams() {
+    let servers = KINDS.map(|kind| {
+        let server = Server::start(kind, &settings()).expect("the server starts");
+        ask(&mut session_at(server.addr()), &create("create", "/a", 0));
+        server
+    });
+    let [theirs, ours] = [&servers[0], &servers[1]].map(Scrape::of_server);
+    let mut found = differences(&theirs, &ours, "alone");
+    let ensembles = KINDS.map(|kind| {
+        let ensemble = Ensemble::start(kind, 3, 1, &settings()).expect("the ensemble starts");
+        for id in ensemble.ids() {
+            ask(
+                &mut session_at(ensemble.addr(id)),
+                &create("create", &format!("/{id}"), 0),
+            );
+        }
+        ensemble
+    });
+    let mut everything = Vec::new();
+    for role in [Role::Leader, Role::Follower, Role::Observer] {
+        let [theirs, ours] = [&ensembles[0], &ensembles[1]].map(|ensemble| {
+            Scrape::of_member(ensemble, ensemble.wait_for_role(role).expect("a server"))
+        });
+        found.extend(differences(&theirs, &ours, &role.to_string()));
+        everything.push(ours);
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    // What public dashboards and rules name.
+    let public = include_str!("public-names.txt").lines();
+    let unknown: Vec<_> = public
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter(|name| !everything.iter().any(|scrape| scrape.knows(name)))
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    // What our own dashboard names.
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/grafana-dashboard.json");
+    let text = fs::read_to_string(file).expect("the dashboard");
+    let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    let names: Vec<_> = targets
+        .flatten()
+        .map(|target| {
+            let expression = target["expr"].as_str().expect("an expression");
+            let (before, _) = expression.split_once('{').expect("a selector");
+            before
+                .rsplit(['(', ' '])
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    let unknown: Vec<_> = names
+        .iter()
+        .filter(|name| !everything.iter().any(|scrape| scrape.knows(name)))
+        .collect();
+    assert!(unknown.is_empty(), "in our dashboard: {unknown:?}");
+}
+
+/// `mntr` has the same names with each provider, but for what only Prometheus shows.
+#[test]
+fn mntr_has_the_names_of_each_provider() {
+    let names = |kind, settings: &Settings| {
+        let server = Server::start(kind, settings).expect("the server starts");
+        ask(&mut session_at(server.addr()), &create("create", "/a", 0));
+        let answer = server.word("mntr").expect("an answer");
+        let names = answer.lines().filter_map(|line| line.split_once('\t'));
+        let names = names.map(|(name, value)| {
+            let is_text = ["zk_version", "zk_server_state"].contains(&name);
+            let shown = is_text || value.parse::<f64>().is_ok();
+            assert!(shown, "{name} is {value}");
+            // An integer, or a double as Java prints it.
+            (name.to_owned(), value.contains('.') || value == "NaN")
+        });
+        names.collect::<BTreeMap<_, _>>()
+    };
+    for (provider, settings) in [("default", Settings::default()), ("prometheus", settings())] {
+        let [theirs, ours] = KINDS.map(|kind| names(kind, &settings));
+        // Sets by path have no members here: traffic is not counted by path.
+        let theirs: BTreeMap<_, _> = theirs
+            .into_iter()
+            .filter(|(name, _)| !name.contains("_per_namespace"))
+            .filter(|(name, _)| !is_missing(name.trim_start_matches("zk_")))
+            // 3.9.4's provider shows the process here, 3.9.6's to Prometheus alone, as ours.
+            .filter(|(name, _)| !name.starts_with("zk_process_"))
+            .collect();
+        for (name, is_double) in &theirs {
+            assert_eq!(ours.get(name), Some(is_double), "{name}, {provider}");
+        }
+        let strange: Vec<_> = ours
+            .keys()
+            .filter(|name| !theirs.contains_key(*name) && !name.contains("meerkat_"))
+            .collect();
+        assert!(strange.is_empty(), "{provider}: {strange:?}");
+    }
+}
+
+/// Each figure moves by what is done, and by nothing else.
+#[test]
+fn figures_tell_what_was_done() {
+    let server = Server::start(Kind::Meerkat, &settings()).expect("the server starts");
+    let mut session = session_at(server.addr());
+    // The session's own transaction may be measured behind its answer.
+    let since = Instant::now();
+    let before = loop {
+        let before = Scrape::of_server(&server);
+        let behind = ["quorum_ack_latency_count", "write_final_proc_time_ms_count"];
+        if behind
+            .iter()
+            .all(|name| before.value(name) == before.value("proposal_count"))
+        {
+            break before;
+        }
+        assert!(since.elapsed() < LIMIT);
+        thread::sleep(POLL);
+    };
+    let watch = |path: &str| {
+        Request::named("exists")
+            .path(path)
+            .with("watch", Value::Byte(1))
+    };
+    ask(&mut session, &create("create", "/a", 0));
+    ask(&mut session, &watch("/a"));
+    ask(&mut session, &Request::named("setData").path("/a"));
+    ask(&mut session, &watch("/a"));
+    ask(&mut session, &Request::named("delete").path("/a"));
+    // Some of it is measured behind the answer.
+    let since = Instant::now();
+    let after = loop {
+        let after = Scrape::of_server(&server);
+        let behind = [
+            "quorum_ack_latency_count",
+            "meerkat_watch_delivery_ms_count",
+        ];
+        let moved = behind.map(|name| after.value(name) - before.value(name));
+        if moved == [3.0, 2.0] {
+            break after;
+        }
+        assert!(since.elapsed() < LIMIT, "{behind:?} moved by {moved:?}");
+        thread::sleep(POLL);
+    };
+    let moved = |name: &str| after.value(name) - before.value(name);
+    assert_eq!(moved("readlatency_count"), 2.0);
+    assert_eq!(moved("updatelatency_count"), 3.0);
+    assert_eq!(moved("packets_received"), 5.0);
+    // Replies and two events.
+    assert_eq!(moved("packets_sent"), 7.0);
+    assert_eq!(moved("proposal_count"), 3.0);
+    assert_eq!(moved("quorum_ack_latency_count"), 3.0);
+    assert_eq!(moved("meerkat_commit_latency_ms_count"), 3.0);
+    assert_eq!(moved("propagation_latency_count"), 3.0);
+    assert_eq!(moved("write_final_proc_time_ms_count"), 3.0);
+    assert_eq!(moved("node_changed_watch_count_sum"), 1.0);
+    assert_eq!(moved("node_deleted_watch_count_sum"), 1.0);
+    assert_eq!(moved("node_created_watch_count_count"), 1.0);
+    assert_eq!(moved("meerkat_events_sent"), 2.0);
+    assert_eq!(moved("meerkat_watch_delivery_ms_count"), 2.0);
+    assert!(moved("watch_bytes") > 0.0 && moved("response_bytes") > moved("watch_bytes"));
+    assert!(moved("fsynctime_count") >= 3.0 && moved("meerkat_fsync_ms_count") >= 3.0);
+    assert!(moved("sync_processor_batch_size_sum") >= 3.0);
+    assert!(after.value("fsynctime_sum") > 0.0);
+    assert!(after.value("max_client_response_size") >= after.value("min_client_response_size"));
+    assert!(after.value("min_client_response_size") > 0.0);
+    assert_eq!(moved("learner_commit_received_count"), 0.0);
+    assert!(after.get("learners", None).is_none());
+}
+
+/// Figures of a follower, of who expires sessions, and of whoever leads no more.
+#[test]
+fn figures_follow_the_roles() {
+    let mut settings = settings();
+    for key in ["tickTime=200", "syncLimit=10"] {
+        settings.set(key).expect("a key");
+    }
+    let mut ensemble = Ensemble::start(Kind::Meerkat, 3, 0, &settings).expect("it starts");
+    let leader = ensemble.wait_for_leader().expect("a leader");
+    let follower = ensemble.wait_for_role(Role::Follower).expect("a follower");
+    let only_leaders = [
+        "learners",
+        "synced_followers",
+        "synced_observers",
+        "pending_syncs",
+        "leader_uptime",
+        "last_proposal_size",
+        "max_proposal_size",
+    ];
+    let has = |scrape: &Scrape, name: &str| scrape.get(name, None).is_some();
+    let of_leader = Scrape::of_member(&ensemble, leader);
+    for name in only_leaders {
+        assert!(has(&of_leader, name), "{name}");
+    }
+    let before = Scrape::of_member(&ensemble, follower);
+    let mut session = session_at(ensemble.addr(follower));
+    ask(&mut session, &create("create", "/a", 0));
+    let after = Scrape::of_member(&ensemble, follower);
+    let moved = |name: &str| after.value(name) - before.value(name);
+    assert_eq!(moved("learner_commit_received_count"), 2.0);
+    assert_eq!(moved("meerkat_forward_latency_ms_count"), 2.0);
+    assert_eq!(moved("proposal_count"), 0.0);
+    // Its client goes without a word, and the leader knows no connection of it.
+    drop(session);
+    // By whoever leads then.
+    let expired = |cause| {
+        let of = |id| {
+            let scrape = Scrape::of_member(&ensemble, id);
+            scrape.get("meerkat_sessions_expired", Some(("cause", cause)))
+        };
+        ensemble.ids().map(of).sum::<Option<f64>>()
+    };
+    let since = Instant::now();
+    while expired("gone") != Some(1.0) {
+        assert!(since.elapsed() < LIMIT, "{:?}", expired("gone"));
+        thread::sleep(POLL);
+    }
+    assert_eq!(expired("silent"), Some(0.0));
+    let leader = ensemble.wait_for_leader().expect("a leader");
+    let scrape = Scrape::of_member(&ensemble, leader);
+    let changes = scrape.value("meerkat_leadership_changes");
+    ensemble.pause(leader).expect("it runs");
+    let since = Instant::now();
+    while ensemble.leader().is_none_or(|now| now == leader) {
+        assert!(since.elapsed() < LIMIT, "{}", ensemble.logs());
+        thread::sleep(POLL);
+    }
+    ensemble.resume(leader).expect("it was paused");
+    let since = Instant::now();
+    while ensemble.role(leader) != Some(Role::Follower) {
+        assert!(since.elapsed() < LIMIT, "{}", ensemble.logs());
+        thread::sleep(POLL);
+    }
+    let former = Scrape::of_member(&ensemble, leader);
+    for name in only_leaders
+        .iter()
+        .filter(|name| **name != "synced_observers")
+    {
+        assert!(!has(&former, name), "{name} of a former leader");
+    }
+    assert_eq!(former.value("meerkat_leadership_changes"), changes + 1.0);
+    assert!(former.value("looking_count") >= scrape.value("looking_count"));
+    assert!(former.value("unavailable_time_count") >= scrape.value("unavailable_time_count"));
+}

@@ -1,0 +1,505 @@
+//! The HTTP server for operators (`JettyAdminServer.java`, `Commands.java`).
+//!
+//! It serves anybody who reaches it, as upstream's does: commands look, and reset statistics at
+//! most. `snapshot` hands out data, so it wants to know who asks: `Authorization: SCHEME [PROOF]`
+//! must prove an identity that has every permission on the root znode.
+//!
+//! `restore` never changes a running server. A state that comes from outside of the log would be
+//! one server's alone, or would have to travel through the log as one entry as large as all data,
+//! with sessions that live meanwhile; it says how to restore instead.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::io::ReaderStream;
+
+use super::commands::{Answer, Asked, COMMANDS, Command, Does, find};
+use super::facts;
+use super::json::{Fields, Json, fields};
+use super::words::Sources;
+use crate::config::Config;
+use crate::ensemble::Ensemble;
+use crate::pipeline::Core;
+
+/// Connections at the same time; who comes later waits.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Commands that are answered at the same time.
+const COMMANDS_AT_ONCE: usize = 4;
+
+/// Bytes of the configuration file that are shown.
+const CONFIGURATION_BYTES_MAX: u64 = 1 << 20;
+
+/// Upstream takes the interval of its limiter for microseconds when it is about snapshots.
+const SNAPSHOTS_PER_RESTORE: u32 = 1000;
+
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
+
+const NO_RESTORE: &str = "A running server does not restore: its state comes from the replicated log alone. Stop all \
+servers, put the snapshot into dataDir/snapshots of an empty data directory and start one server with it.";
+
+/// What the commands look at, and when they were last used.
+struct Admin {
+    core: Arc<Core>,
+    ensemble: Arc<Ensemble>,
+    config: Arc<Config>,
+    initial_configuration: String,
+    at_once: Semaphore,
+    snapshots: Limiter,
+    restores: Limiter,
+}
+
+/// One call per interval.
+struct Limiter {
+    interval: Duration,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Limiter {
+    fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            last: Mutex::new(None),
+        }
+    }
+
+    fn allows(&self, now: Instant) -> bool {
+        let mut last = self.last.lock();
+        if last.is_some_and(|last| now.duration_since(last) < self.interval) {
+            return false;
+        }
+        *last = Some(now);
+        true
+    }
+}
+
+/// Serves until the server stops.
+pub async fn run(
+    listener: TcpListener,
+    core: Arc<Core>,
+    ensemble: Arc<Ensemble>,
+    config: Arc<Config>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    if let Ok(address) = listener.local_addr() {
+        // Scripts look for this line.
+        tracing::info!(
+            "Started AdminServer on address {}, port {} and command URL {}",
+            address.ip(),
+            address.port(),
+            config.admin.command_url
+        );
+    }
+    let url = config.admin.command_url.clone();
+    let interval = Duration::from_millis(config.admin.rate_interval_ms.into());
+    let admin = Arc::new(Admin {
+        initial_configuration: initial_configuration(&config),
+        core,
+        ensemble,
+        at_once: Semaphore::new(COMMANDS_AT_ONCE),
+        snapshots: Limiter::new(interval / SNAPSHOTS_PER_RESTORE),
+        restores: Limiter::new(interval),
+        config: Arc::clone(&config),
+    });
+    let routes = Router::new()
+        .route(&url, any(list))
+        .route(&format!("{url}/"), any(list))
+        .route(&format!("{url}/{{*name}}"), any(command))
+        .with_state(admin);
+    let idle = Duration::from_millis(config.admin.idle_timeout_ms.into());
+    serve(listener, routes, idle, &mut stopped).await;
+}
+
+/// Accepts connections for an HTTP service, so many at a time.
+pub(super) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    idle: Duration,
+    stopped: &mut watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (routes, mut stopped) = (routes.clone(), stopped.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = connection(stream, peer, routes, idle) => {}
+                        _ = stopped.changed() => {}
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an HTTP connection");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Pause after accept has failed.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Who has connected.
+#[derive(Clone, Copy)]
+struct Peer(SocketAddr);
+
+async fn connection(stream: TcpStream, peer: SocketAddr, routes: Router, idle: Duration) {
+    let service = routes.layer(axum::Extension(Peer(peer)));
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    if let Err(error) = served.await {
+        tracing::debug!(%peer, %error, "an HTTP connection ended");
+    }
+}
+
+/// The file as it is now, without its secrets. What is not there or no text is empty.
+fn initial_configuration(config: &Config) -> String {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let file = config.file.as_ref().map(std::fs::File::open);
+    if let Some(Ok(file)) = file {
+        let _ = file.take(CONFIGURATION_BYTES_MAX).read_to_end(&mut bytes);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    text.split_inclusive('\n').map(without_secret).collect()
+}
+
+fn without_secret(line: &str) -> String {
+    let (key, rest) = line.split_at(line.find(['=', ':', ' ']).unwrap_or(line.len()));
+    let lower = key.to_ascii_lowercase();
+    let is_secret = lower.contains("password") || lower.contains("superdigest");
+    match rest.is_empty() || !is_secret {
+        true => line.to_owned(),
+        false => format!("{key}=<hidden>\n"),
+    }
+}
+
+/// All commands, as links.
+async fn list(method: Method, State(admin): State<Arc<Admin>>) -> Response {
+    if let Some(refused) = refuse(&method) {
+        return refused;
+    }
+    let url = &admin.config.admin.command_url;
+    let links = COMMANDS.iter().map(|command| {
+        let name = command.name;
+        format!("<a href=\"{url}/{name}\">{name}</a>\n<br/>\n")
+    });
+    let page: String = links.collect();
+    ([(header::CONTENT_TYPE, "text/html;charset=utf-8")], page).into_response()
+}
+
+/// Methods that no path has.
+fn refuse(method: &Method) -> Option<Response> {
+    match *method {
+        Method::GET | Method::HEAD | Method::POST => None,
+        Method::TRACE => Some(StatusCode::FORBIDDEN.into_response()),
+        Method::OPTIONS => {
+            let allowed = [(header::ALLOW, "GET, HEAD, POST, TRACE, OPTIONS")];
+            Some(allowed.into_response())
+        }
+        _ => Some(StatusCode::METHOD_NOT_ALLOWED.into_response()),
+    }
+}
+
+/// What a request is about, beyond its command.
+struct Request {
+    peer: SocketAddr,
+    authorization: Option<String>,
+    parameters: Vec<(String, String)>,
+}
+
+async fn command(
+    method: Method,
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    parameters: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
+    axum::Extension(Peer(peer)): axum::Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(refused) = refuse(&method) {
+        return refused;
+    }
+    let Some(command) = find(&name) else {
+        let error = format!("Unknown command: {name}");
+        return json(StatusCode::OK, &name, Fields::new(), Some(error));
+    };
+    // Upstream answers the wrong one with a stack trace.
+    let is_post = matches!(command.does, Does::Restore);
+    if is_post != (method == Method::POST) {
+        let allowed = if is_post { "POST" } else { "GET, HEAD" };
+        let allowed = [(header::ALLOW, allowed)];
+        return (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response();
+    }
+    if command.needs_server && facts::role(admin.sources()).is_none() {
+        let error = Some(NOT_SERVING.to_owned());
+        return json(StatusCode::OK, &name, Fields::new(), error);
+    }
+    let authorization = headers.get(header::AUTHORIZATION);
+    let authorization = authorization.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let request = Request {
+        peer,
+        authorization: authorization.map(std::borrow::Cow::into_owned),
+        parameters: parameters.map(|Query(found)| found).unwrap_or_default(),
+    };
+    let Ok(_turn) = admin.at_once.acquire().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    match command.does {
+        Does::Answer(answer) => answer_with(&admin, command, answer, request).await,
+        Does::Snapshot => match admin.may(&request, Task::Snapshot) {
+            Ok(()) => admin.snapshot(&request).await,
+            Err(refused) => refused.response(command.name),
+        },
+        Does::Restore => match admin.may(&request, Task::Restore) {
+            Ok(()) => {
+                metrics::counter!("restore_error_count").increment(1);
+                let error = Some(NO_RESTORE.to_owned());
+                let status = StatusCode::NOT_IMPLEMENTED;
+                json(status, command.name, Fields::new(), error)
+            }
+            Err(refused) => refused.response(command.name),
+        },
+    }
+}
+
+/// Answers beside the tasks that serve clients: some look at all sessions or files.
+async fn answer_with(
+    admin: &Arc<Admin>,
+    command: &'static Command,
+    answer: fn(&Asked<'_>) -> Answer,
+    request: Request,
+) -> Response {
+    let admin = Arc::clone(admin);
+    let work = move || {
+        let answer = answer(&Asked {
+            sources: admin.sources(),
+            parameters: &request.parameters,
+            initial_configuration: &admin.initial_configuration,
+        });
+        match answer.error {
+            None => json(StatusCode::OK, command.name, answer.fields, None),
+            // What the command itself finds wrong stands first.
+            Some(error) => body(
+                StatusCode::OK,
+                fields([("error", error.into()), ("command", command.name.into())]),
+            ),
+        }
+    };
+    let answered = tokio::task::spawn_blocking(work).await;
+    answered.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+/// An answer, with the command and what is wrong at the end.
+fn json(status: StatusCode, command: &str, found: Fields, error: Option<String>) -> Response {
+    let mut all = found;
+    all.extend(fields([
+        ("command", command.into()),
+        ("error", error.map_or(Json::Null, Json::Text)),
+    ]));
+    body(status, all)
+}
+
+fn body(status: StatusCode, fields: Fields) -> Response {
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    (status, content_type, Json::Object(fields).pretty()).into_response()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Snapshot,
+    Restore,
+}
+
+/// Why somebody gets no snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    NoAuth,
+    BadAuth,
+    NoPermission,
+    SwitchedOff,
+    TooSoon,
+}
+
+impl Refused {
+    fn response(self, command: &str) -> Response {
+        let (status, error) = match self {
+            Self::NoAuth => (
+                StatusCode::UNAUTHORIZED,
+                Some("Auth info is missing for the command"),
+            ),
+            Self::BadAuth => (StatusCode::UNAUTHORIZED, Some("Not authenticated")),
+            Self::NoPermission => (StatusCode::FORBIDDEN, Some("Not authorized")),
+            Self::SwitchedOff => (StatusCode::SERVICE_UNAVAILABLE, None),
+            Self::TooSoon => (StatusCode::TOO_MANY_REQUESTS, None),
+        };
+        json(status, command, Fields::new(), error.map(str::to_owned))
+    }
+}
+
+impl Admin {
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            core: &self.core,
+            ensemble: &self.ensemble,
+            config: &self.config,
+        }
+    }
+
+    /// Upstream's order: who asks, whether it is switched on, how often.
+    fn may(&self, request: &Request, task: Task) -> Result<(), Refused> {
+        self.authorize(request)?;
+        let (is_on, limiter, limited) = match task {
+            Task::Snapshot => (
+                self.config.admin.snapshot_enabled,
+                &self.snapshots,
+                "snapshot_rate_limited_count",
+            ),
+            Task::Restore => (
+                self.config.admin.restore_enabled,
+                &self.restores,
+                "restore_rate_limited_count",
+            ),
+        };
+        if !is_on {
+            return Err(Refused::SwitchedOff);
+        }
+        if !limiter.allows(Instant::now()) {
+            metrics::counter!(limited).increment(1);
+            return Err(Refused::TooSoon);
+        }
+        Ok(())
+    }
+
+    fn authorize(&self, request: &Request) -> Result<(), Refused> {
+        let text = request.authorization.as_deref().ok_or(Refused::NoAuth)?;
+        let mut words = text.split_ascii_whitespace();
+        let (scheme, proof) = (words.next(), words.next());
+        let scheme = scheme.filter(|_| words.next().is_none());
+        let scheme = scheme.ok_or(Refused::BadAuth)?;
+        if scheme == "digest" && proof.is_none() {
+            return Err(Refused::BadAuth);
+        }
+        self.core.look(|state| {
+            let known = state.schemes().get(scheme).ok_or(Refused::BadAuth)?;
+            let proof = proof.unwrap_or_default().as_bytes();
+            let identities = known
+                .authenticate(proof, request.peer.ip())
+                .map_err(|_| Refused::BadAuth)?;
+            let root = state.tree.find("/").ok_or(Refused::NoPermission)?;
+            let list = state.tree.acl(root);
+            // Each of them: upstream asks for all, and is content with any.
+            let all = (0..5).map(|bit| 1 << bit);
+            let mut grants = all.map(|one| state.schemes().grants(list, one, &identities));
+            match grants.all(|granted| granted) {
+                true => Ok(()),
+                false => Err(Refused::NoPermission),
+            }
+        })
+    }
+
+    /// Writes a snapshot and sends the file.
+    async fn snapshot(&self, request: &Request) -> Response {
+        match self.take_snapshot(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                metrics::counter!("snapshot_error_count").increment(1);
+                tracing::warn!(error, "no snapshot for the admin server");
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                json(status, "snapshot", Fields::new(), Some(error))
+            }
+        }
+    }
+
+    async fn take_snapshot(&self, request: &Request) -> Result<Response, String> {
+        let path = self.ensemble.snapshot_now().await;
+        let path = path.map_err(|error| error.to_string())?;
+        let unreadable = |error: std::io::Error| format!("{}: {error}", path.display());
+        // Once it is open it may be purged.
+        let file = tokio::fs::File::open(&path).await.map_err(unreadable)?;
+        let size = file.metadata().await.map_err(unreadable)?.len();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let index = name.rsplit('.').next().unwrap_or_default();
+        let index = u64::from_str_radix(index, 16).map_err(|error| format!("{name}: {error}"))?;
+        let cut = self.core.snapshot_at(index);
+        let zxid = cut
+            .ok_or_else(|| format!("{name}: too many snapshots since"))?
+            .zxid;
+        let given = request.parameters.iter();
+        let streaming = given
+            .clone()
+            .find(|(name, _)| name == "streaming")
+            .is_none_or(|(_, value)| value.eq_ignore_ascii_case("true"));
+        let mut response = if streaming {
+            let body = Body::from_stream(ReaderStream::new(file));
+            let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+            (kind, body).into_response()
+        } else {
+            json(StatusCode::OK, "snapshot", Fields::new(), None)
+        };
+        // The name says which snapshot it is, and a server looks for it under this name.
+        for (header, value) in [
+            ("last_zxid", format!("0x{:x}", zxid.0)),
+            ("snapshot_size", size.to_string()),
+            (
+                "content-disposition",
+                format!("attachment; filename=\"{name}\""),
+            ),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(header, value);
+            }
+        }
+        Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limiter_counts_from_the_last_allowed_call() {
+        let limiter = Limiter::new(Duration::from_secs(10));
+        let start = Instant::now();
+        let at = |seconds| limiter.allows(start + Duration::from_secs(seconds));
+        assert_eq!([0, 9, 10, 19, 20].map(at), [true, false, true, false, true]);
+    }
+
+    #[test]
+    fn secrets_of_the_file_are_not_shown() {
+        let check = |line: &str, shown: &str| assert_eq!(without_secret(line), shown);
+        check("tickTime=2000\n", "tickTime=2000\n");
+        check("# password\n", "# password\n");
+        check(
+            "DigestAuthenticationProvider.superDigest=super:x=\n",
+            "DigestAuthenticationProvider.superDigest=<hidden>\n",
+        );
+        check(
+            "ssl.keyStore.password x",
+            "ssl.keyStore.password=<hidden>\n",
+        );
+    }
+}
