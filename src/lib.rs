@@ -20,8 +20,12 @@ pub mod admin;
 pub mod config;
 pub mod server;
 
+pub mod offline;
+pub mod upstream;
+
 pub mod client;
 pub mod load;
+pub mod shell;
 
 #[cfg(simulation)]
 mod simulation;

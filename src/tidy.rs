@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module with those that it may use. Nothing points back.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("tree", &["types"]),
     ("auth", &["tree", "types"]),
@@ -36,6 +36,14 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "admin", "auth", "config", "ensemble", "op", "pipeline", "session", "state", "types",
         ],
     ),
+    ("upstream", &["tree"]),
+    (
+        "offline",
+        &[
+            "auth", "config", "ensemble", "op", "server", "session", "state", "storage", "tree",
+            "types", "upstream",
+        ],
+    ),
     ("client", &[]),
     ("collections", &[]),
     (
@@ -45,6 +53,8 @@ const MAY_USE: [(&str, &[&str]); 17] = [
         ],
     ),
     ("load", &["client"]),
+    // Of the configuration only the grammar of properties and of server lines.
+    ("shell", &["client", "config"]),
 ];
 
 /// What any module may use: the tables, and in a build for the simulation what it replaces.

@@ -87,6 +87,8 @@ pub struct Settings {
     keys: BTreeMap<String, String>,
     /// Java system properties without a place in zoo.cfg, passed as `-D` words.
     properties: BTreeMap<String, String>,
+    /// The release of ZooKeeper; `None` is the one that everything is measured by.
+    version: Option<&'static str>,
 }
 
 impl Default for Settings {
@@ -111,11 +113,19 @@ impl Default for Settings {
                 "86400000".to_owned(),
             )]
             .into(),
+            version: None,
         }
     }
 }
 
 impl Settings {
+    /// The same settings for another release of ZooKeeper.
+    #[must_use]
+    pub fn of_version(mut self, version: &'static str) -> Self {
+        self.version = Some(version);
+        self
+    }
+
     /// Sets `KEY=VALUE`. A key that begins with `-D` is a Java system property.
     ///
     /// # Errors
@@ -174,9 +184,21 @@ impl Server {
     /// # Errors
     /// When it cannot be built, started, or does not answer in time; the message holds its log.
     pub fn start(kind: Kind, settings: &Settings) -> Result<Self> {
+        Self::start_in(kind, settings, None)
+    }
+
+    /// Starts a server on a data directory that is there and stays there.
+    ///
+    /// # Errors
+    /// When it cannot be built, started, or does not answer in time; the message holds its log.
+    pub fn start_on(kind: Kind, settings: &Settings, data_dir: &Path) -> Result<Self> {
+        Self::start_in(kind, settings, Some(data_dir))
+    }
+
+    fn start_in(kind: Kind, settings: &Settings, data_dir: Option<&Path>) -> Result<Self> {
         let mut last = None;
         for _ in 0..PORT_ATTEMPTS {
-            match Self::start_once(kind, settings) {
+            match Self::start_once(kind, settings, data_dir) {
                 Ok(server) => return Ok(server),
                 Err(error) if format!("{error:#}").contains("at its start") => last = Some(error),
                 Err(error) => return Err(error),
@@ -185,7 +207,7 @@ impl Server {
         Err(last.context("no port")?)
     }
 
-    fn start_once(kind: Kind, settings: &Settings) -> Result<Self> {
+    fn start_once(kind: Kind, settings: &Settings, data_dir: Option<&Path>) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("meerkat-compat-")
             .tempdir()?;
@@ -195,7 +217,8 @@ impl Server {
         };
         let port = free_port()?;
         let config = dir.path().join("zoo.cfg");
-        let text = settings.text(&dir.path().join("data"), port);
+        let own = dir.path().join("data");
+        let text = settings.text(data_dir.unwrap_or(&own), port);
         fs::write(&config, with_ports(&text, free_port)?)?;
         let log = File::create(dir.path().join("log"))?;
         let mut command = command(kind, settings)?;
@@ -270,6 +293,19 @@ impl Server {
     /// What the server has printed so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(mut self) -> Result<()> {
+        // The guard first: it must not aim at an id that is free again.
+        self.guard.kill()?;
+        self.guard.wait()?;
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// False once the process has ended by itself.
@@ -349,10 +385,13 @@ pub(crate) fn command(kind: Kind, settings: &Settings) -> Result<Command> {
 
 fn zookeeper_command(settings: &Settings) -> Result<Command> {
     static CLASS_PATH: OnceLock<Result<String, String>> = OnceLock::new();
-    let class_path = CLASS_PATH
-        .get_or_init(|| zookeeper_class_path().map_err(|error| format!("{error:#}")))
-        .clone()
-        .map_err(anyhow::Error::msg)?;
+    let class_path = match settings.version {
+        Some(version) => zookeeper_class_path(Some(version))?,
+        None => CLASS_PATH
+            .get_or_init(|| zookeeper_class_path(None).map_err(|error| format!("{error:#}")))
+            .clone()
+            .map_err(anyhow::Error::msg)?,
+    };
     let mut command = Command::new("java");
     command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
     command.args(settings.flags()).args(["-cp", &class_path]);
@@ -360,27 +399,37 @@ fn zookeeper_command(settings: &Settings) -> Result<Command> {
     Ok(command)
 }
 
-fn zookeeper_class_path() -> Result<String> {
+fn zookeeper_class_path(version: Option<&str>) -> Result<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("zookeeper/classpath");
-    let output = Command::new(&script).stderr(Stdio::inherit()).output()?;
+    let output = Command::new(&script)
+        .args(version)
+        .stderr(Stdio::inherit())
+        .output()?;
     ensure!(output.status.success(), "{} failed", script.display());
     let file = String::from_utf8(output.stdout)?;
     Ok(fs::read_to_string(file.trim())?.trim().to_owned())
 }
 
 fn meerkat_command(settings: &Settings) -> Result<Command> {
-    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let binary = BINARY
-        .get_or_init(|| meerkat_binary().map_err(|error| format!("{error:#}")))
-        .clone()
-        .map_err(anyhow::Error::msg)?;
-    let mut command = Command::new(binary);
+    let mut command = Command::new(meerkat_binary()?);
     command.env("SERVER_JVMFLAGS", settings.flags().join(" "));
     Ok(command)
 }
 
+/// The server's program.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn meerkat_binary() -> Result<PathBuf> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BINARY
+        .get_or_init(|| find_meerkat_binary().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)
+}
+
 /// `MEERKAT_BIN`, or what `cargo build` makes of this workspace.
-fn meerkat_binary() -> Result<PathBuf> {
+fn find_meerkat_binary() -> Result<PathBuf> {
     if let Some(binary) = env::var_os("MEERKAT_BIN") {
         return Ok(binary.into());
     }

@@ -1,7 +1,8 @@
 //! The server: arguments, logging, exit code.
 //!
 //! `zk-server` alone uses embedded defaults, `zk-server FILE` reads a zoo.cfg, and
-//! `zk-server PORT DIR [TICK [CONNECTIONS]]` is upstream's short form.
+//! `zk-server PORT DIR [TICK [CONNECTIONS]]` is upstream's short form. `zk-server import`, `export`
+//! and `check` work on a data directory that no server runs on.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,6 +26,10 @@ const EXIT_ADMIN: u8 = 4;
 const LOG_DEFAULT: &str = "info,openraft=error";
 
 fn main() -> ExitCode {
+    let all: Vec<_> = std::env::args_os().collect();
+    if let Some(code) = meerkat::offline::command::run(&all) {
+        return code;
+    }
     let level =
         EnvFilter::try_from_env("MEERKAT_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     tracing_subscriber::fmt()

@@ -5,6 +5,9 @@
 //! still in flight then get an error.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,19 +26,36 @@ pub(super) struct Command {
     pub(super) body: Bytes,
     /// An xid of the caller's choice; the next ordinary one otherwise.
     pub(super) xid: Option<i32>,
+    /// Called with the reply before anything that the server sent behind it is looked at.
+    pub(super) on_reply: Option<OnReply>,
     pub(super) reply: oneshot::Sender<Result<Message, ClientError>>,
 }
+
+/// What a caller wants done in the place of a reply in the stream, between its events.
+pub(super) struct OnReply(pub(super) Box<dyn FnOnce(&Message) + Send>);
+
+impl fmt::Debug for OnReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnReply")
+    }
+}
+
+/// Where events go, in the order of the stream. An error ends the connection.
+pub(super) type EventSink = Box<dyn FnMut(Event) -> Result<(), ClientError> + Send>;
 
 /// A request that waits for its reply.
 struct InFlight {
     xid: i32,
+    on_reply: Option<OnReply>,
     reply: oneshot::Sender<Result<Message, ClientError>>,
 }
 
 pub(super) struct Driver {
     pub(super) wire: Wire,
     pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) events: EventSink,
+    /// The highest zxid of a reply; read by the handle.
+    pub(super) last_zxid: Arc<AtomicI64>,
 }
 
 impl Driver {
@@ -109,6 +129,7 @@ impl Driver {
         };
         in_flight.push_back(InFlight {
             xid,
+            on_reply: command.on_reply,
             reply: command.reply,
         });
     }
@@ -119,14 +140,16 @@ impl Driver {
         in_flight: &mut VecDeque<InFlight>,
     ) -> Result<(), ClientError> {
         match message.xid {
-            xid::NOTIFICATION => match self.events.try_send(message.event()?) {
-                // Nobody wants events when the receiver is gone.
-                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    Err(ClientError::EventsOverflow(self.events.max_capacity()))
-                }
-            },
+            xid::NOTIFICATION => (self.events)(message.event()?),
             xid::PING => Ok(()),
+            // Servers answer these two out of turn: auth overtakes requests sent before it.
+            found @ (xid::AUTH | xid::SET_WATCHES) => {
+                let position = in_flight.iter().position(|request| request.xid == found);
+                let request = position.and_then(|position| in_flight.remove(position));
+                let request = request.ok_or(ClientError::Unasked(found))?;
+                self.answer(request, message);
+                Ok(())
+            }
             found => {
                 let request = in_flight.pop_front().ok_or(ClientError::Unasked(found))?;
                 if request.xid != found {
@@ -136,10 +159,18 @@ impl Driver {
                         .send(Err(ClientError::WrongXid { expected, found }));
                     return Err(ClientError::WrongXid { expected, found });
                 }
-                let _ = request.reply.send(Ok(message));
+                self.answer(request, message);
                 Ok(())
             }
         }
+    }
+
+    fn answer(&self, request: InFlight, message: Message) {
+        self.last_zxid.fetch_max(message.zxid, Ordering::Relaxed);
+        if let Some(OnReply(call)) = request.on_reply {
+            call(&message);
+        }
+        let _ = request.reply.send(Ok(message));
     }
 }
 

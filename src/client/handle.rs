@@ -1,6 +1,8 @@
 //! The handle: submit requests, await replies, take events.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -13,7 +15,7 @@ use jute::{Encode, ErrorCode, OpCode, text};
 use tokio::net::ToSocketAddrs;
 use tokio::sync::{mpsc, oneshot};
 
-use super::driver::{Command, Driver};
+use super::driver::{Command, Driver, EventSink, OnReply};
 use super::wire::Empty;
 use super::{ClientError, ConnectOptions, Event, Message, Session, Wire};
 
@@ -21,7 +23,7 @@ use super::{ClientError, ConnectOptions, Event, Message, Session, Wire};
 const SUBMITTED_MAX: usize = 1024;
 /// Events that may wait for the reader; above it the connection is given up, because an event
 /// that was left out would never be missed.
-const EVENTS_MAX: usize = 65_536;
+pub(super) const EVENTS_MAX: usize = 65_536;
 
 /// A connected session. Clones share it; when the last one is dropped the connection closes, and
 /// the session stays until it expires, unless [`Client::close`] has ended it.
@@ -29,6 +31,18 @@ const EVENTS_MAX: usize = 65_536;
 pub struct Client {
     commands: mpsc::Sender<Command>,
     session: Session,
+    last_zxid: Arc<AtomicI64>,
+}
+
+/// Hands an event to whoever reads them.
+pub(super) fn push_event<T>(sender: &mpsc::Sender<T>, event: T) -> Result<(), ClientError> {
+    match sender.try_send(event) {
+        // Nobody wants events when the receiver is gone.
+        Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+        Err(mpsc::error::TrySendError::Full(_)) => {
+            Err(ClientError::EventsOverflow(sender.max_capacity()))
+        }
+    }
 }
 
 /// The events of one connection, in order. `None` after the connection has ended.
@@ -64,17 +78,45 @@ impl Client {
         address: impl ToSocketAddrs,
         options: &ConnectOptions,
     ) -> Result<(Self, Events), ClientError> {
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let sink = move |event| push_event(&sender, event);
+        let client = Self::connect_with(address, options, Box::new(sink)).await?;
+        Ok((client, Events(events)))
+    }
+
+    /// As [`Client::connect`], with a sink for the events.
+    pub(super) async fn connect_with(
+        address: impl ToSocketAddrs,
+        options: &ConnectOptions,
+        events: EventSink,
+    ) -> Result<Self, ClientError> {
         let wire = Wire::connect(address, options).await?;
         let session = *wire.session();
         let (commands, received) = mpsc::channel(SUBMITTED_MAX);
-        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let last_zxid = Arc::new(AtomicI64::new(options.last_zxid_seen));
         let driver = Driver {
             wire,
             commands: received,
-            events: sender,
+            events,
+            last_zxid: last_zxid.clone(),
         };
         tokio::spawn(driver.run());
-        Ok((Self { commands, session }, Events(events)))
+        Ok(Self {
+            commands,
+            session,
+            last_zxid,
+        })
+    }
+
+    /// The highest zxid that a reply has shown.
+    #[must_use]
+    pub fn last_zxid(&self) -> i64 {
+        self.last_zxid.load(Ordering::Relaxed)
+    }
+
+    /// Completes when the connection has ended.
+    pub(super) async fn ended(&self) {
+        self.commands.closed().await;
     }
 
     #[must_use]
@@ -100,6 +142,17 @@ impl Client {
         op: OpCode,
         body: &impl Encode,
     ) -> Result<Pending, ClientError> {
+        self.submit_with(xid, op, body, None).await
+    }
+
+    /// As [`Client::submit_as`], with something to do in the reply's place in the stream.
+    pub(super) async fn submit_with(
+        &self,
+        xid: Option<i32>,
+        op: OpCode,
+        body: &impl Encode,
+        on_reply: Option<OnReply>,
+    ) -> Result<Pending, ClientError> {
         let mut encoded = BytesMut::new();
         body.encode(&mut encoded);
         let (reply, pending) = oneshot::channel();
@@ -107,6 +160,7 @@ impl Client {
             op,
             body: encoded.freeze(),
             xid,
+            on_reply,
             reply,
         };
         match self.commands.send(command).await {

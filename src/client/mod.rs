@@ -1,11 +1,13 @@
 //! A small client, shared by the shell, the load generator and tests.
 //!
-//! Two doors. [`Client`] is a handle: requests from anywhere, replies as futures, events as a
-//! stream, pings by a task of its own. [`Wire`] is the bare connection below it, for a caller that
-//! drives one connection from one task and counts nanoseconds.
+//! Three doors. [`Keeper`] is a session that looks after its connections: several servers, a
+//! chroot, credentials and watches that outlive a connection. Below it, [`Client`] is one connection:
+//! requests from anywhere, replies as futures, events as a stream, pings by a task of its own.
+//! [`Wire`] is the bare connection, for a caller that drives one connection from one task and counts
+//! nanoseconds.
 //!
-//! It does not reconnect: a lost connection is reported, and [`Session`] holds what
-//! [`ConnectOptions::resume`] needs. It knows jute and nothing of the server.
+//! The lower two do not reconnect: a lost connection is reported, and [`Session`] holds what
+//! [`ConnectOptions::resume`] needs. All know jute and nothing of the server.
 //!
 //! **Invariant:** replies come in request order. A reply whose xid is not that of the oldest
 //! request in flight ends the connection with [`ClientError::WrongXid`].
@@ -14,6 +16,11 @@
 
 mod driver;
 mod handle;
+mod hosts;
+mod keeper;
+#[cfg(test)]
+mod keeper_tests;
+mod watches;
 mod wire;
 
 use std::io;
@@ -24,6 +31,11 @@ use jute::proto::PASSWORD_LEN;
 use jute::{DecodeError, ErrorCode};
 
 pub use handle::{Client, Events, Pending, open_acl};
+pub use hosts::{Host, Hosts, HostsError};
+pub use keeper::{
+    CONFIG_PATH, Change, CreateOptions, Keeper, Notice, Notices, SessionChange, SessionState, ask,
+};
+pub use watches::{Removed, WatchKind};
 pub use wire::{Empty, Encoded, Message, Wire};
 
 /// What a client asks for when it connects.

@@ -126,6 +126,18 @@ pub(super) fn is_member_key(key: &str) -> bool {
     key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight")
 }
 
+/// The members that a dynamic configuration file lists, by id.
+///
+/// # Errors
+/// Upstream's sentence about a line that is wrong.
+pub fn parse_members(properties: &BTreeMap<String, String>) -> Result<Vec<ServerSpec>, String> {
+    let entries = properties.iter();
+    parse(
+        entries.map(|(key, value)| (key.as_str(), value.as_str())),
+        false,
+    )
+}
+
 /// All `server.N` lines among `entries`, by id, with groups and weights resolved.
 pub(super) fn parse<'a>(
     entries: impl Iterator<Item = (&'a str, &'a str)>,

@@ -35,7 +35,8 @@ use draft::Draft;
 
 pub use four_letter_words::FourLetterWords;
 pub use jvm_flags::JvmFlags;
-pub use members::{Role, ServerAddress, ServerSpec, member_entries};
+pub use members::{Role, ServerAddress, ServerSpec, member_entries, parse_members};
+pub use properties::{MalformedEscape, parse as parse_properties};
 pub use rewrite::pointing_at;
 pub use sample::sample_file;
 pub use value::{DigestAlgorithm, HostPort, Secret};

@@ -12,13 +12,16 @@ use std::fmt::Write as _;
 /// The one way in which text can fail to be a properties file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Malformed \\uxxxx encoding. (line {line})")]
-pub(super) struct MalformedEscape {
+pub struct MalformedEscape {
     /// Counted from 1: where the logical line begins.
-    pub(super) line: usize,
+    pub line: usize,
 }
 
 /// Keys and values of a properties file, trimmed; of equal keys the last.
-pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, MalformedEscape> {
+///
+/// # Errors
+/// A `\u` without four hexadecimal digits.
+pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, MalformedEscape> {
     let mut entries = BTreeMap::new();
     for line in logical_lines(bytes) {
         let value_start = value_start(&line.text, key_end(&line.text));

@@ -6,6 +6,7 @@
 //! * `peer`: connections between servers: frames, handshake, Raft's messages as bytes.
 //! * `network`, `inbound`, `transfer`: openraft's way out, its way in, and snapshot files.
 //! * `elect`: forming the ensemble, and what follows when a leader hangs up.
+//! * `at_rest`: a data directory that no server runs on: made from a state, and looked at.
 //! * `log_store`, `state_machine`: openraft's view of storage and of the machine.
 //!
 //! Settings that matter:
@@ -14,6 +15,7 @@
 //! * one leader per term, for zxid epochs come from terms.
 //! * snapshots are due by our own rule, see [`Options::snap_count`].
 
+mod at_rest;
 mod elect;
 #[cfg(simulation)]
 mod executor;
@@ -60,6 +62,7 @@ use peers::Peers;
 use state_machine::StateMachine;
 use types::{Payload, TypeConfig};
 
+pub use at_rest::{AtRest, Facts, Founding, Recovered, found};
 pub use link::{Link, LinkHandler, LinkReader, LinkWriter};
 #[cfg(simulation)]
 pub(crate) use log_store::LogStore;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +25,8 @@ use crate::session::{PASSWORD_LEN, is_password};
 use crate::state::BatchHeader;
 use crate::types::SessionId;
 
-/// Entries that may be written at the same time.
-const ENTRIES_IN_FLIGHT_MAX: usize = 4;
+/// Pause before an entry is proposed again that was refused.
+const PROPOSE_RETRY: Duration = Duration::from_millis(10);
 
 /// Messages that may wait for one server; beyond it its link is closed, and it opens a new one.
 const OUTGOING_MAX: usize = 8192;
@@ -131,62 +132,56 @@ async fn lead(core: &Arc<Core>, ensemble: &Arc<Ensemble>, term: u64) {
 }
 
 async fn write_entries(core: &Arc<Core>, ensemble: &Arc<Ensemble>) {
-    let room = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT_MAX));
     let mut stopping = core.stopping.subscribe();
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
-        let batch = loop {
-            if let Some(batch) = core.proposals.pop() {
-                break batch;
-            }
-            if *stopping.borrow() {
-                // The last ones are under way.
-                drop(permit);
-                let all = u32::try_from(ENTRIES_IN_FLIGHT_MAX).unwrap_or(u32::MAX);
-                let _ = timeout(DRAIN_PATIENCE, room.acquire_many(all)).await;
-                core.drained.send_replace(true);
-                // For the next leader, unless nobody takes over.
-                until(&mut stopping, |stopping| !*stopping).await;
-                return Box::pin(write_entries(core, ensemble)).await;
-            }
+        if let Some(batch) = core.proposals.pop() {
+            let header = BatchHeader {
+                flags: core.settings.flags,
+                time_ms: wall_clock_ms(),
+            };
+            let measures = &core.counters.measures;
+            measures.proposed.increment(batch.len() as u64);
+            let payload = batch.seal(header);
+            core.counters.elections.proposal_sizes.record(payload.len());
+            let since = std::time::Instant::now();
+            write_entry(ensemble, payload).await;
+            let ms = ms_since(since);
+            measures.commit.record(ms);
+            measures.quorum_ack.record(ms);
+        } else if *stopping.borrow() {
+            core.drained.send_replace(true);
+            // For the next leader, unless nobody takes over.
+            until(&mut stopping, |stopping| !*stopping).await;
+        } else {
             tokio::select! {
                 () = core.proposals.wait() => {}
                 _ = stopping.changed() => {}
             }
+        }
+    }
+}
+
+/// Returns when the entry is applied; not at all when this server leads no more.
+///
+/// A leader that has not heard of a majority for a while takes no entries, and takes them again
+/// when it has. So an entry must not be proposed before the one in front of it was taken, or
+/// requests of one session would be applied without those before them.
+async fn write_entry(ensemble: &Ensemble, payload: Bytes) {
+    loop {
+        let written = match ensemble.propose(payload.clone()).await {
+            Ok(applied) => applied.await,
+            Err(error) => Err(error),
         };
-        let header = BatchHeader {
-            flags: core.settings.flags,
-            time_ms: wall_clock_ms(),
-        };
-        core.counters
-            .measures
-            .proposed
-            .increment(batch.len() as u64);
-        let payload = batch.seal(header);
-        core.counters.elections.proposal_sizes.record(payload.len());
-        let since = std::time::Instant::now();
-        let proposed = ensemble.propose(payload).await;
-        let core = Arc::clone(core);
-        tokio::spawn(async move {
-            let applied = match proposed {
-                Ok(applied) => applied.await,
-                Err(error) => Err(error),
-            };
-            match applied {
-                Ok(()) => {
-                    let ms = ms_since(since);
-                    let measures = &core.counters.measures;
-                    measures.commit.record(ms);
-                    measures.quorum_ack.record(ms);
-                }
-                Err(ProposeError::ShuttingDown) => {}
-                // What became of it is known when the next leader's first entry is applied.
-                Err(error) => tracing::debug!(%error, "an entry was not applied under its leader"),
+        match written {
+            Ok(()) => return,
+            // Refused, and so nowhere in the log.
+            Err(ProposeError::NotLeader) => sleep(PROPOSE_RETRY).await,
+            // What became of it is known when the next leader's first entry is applied.
+            Err(error) => {
+                tracing::debug!(%error, "an entry was not applied under its leader");
+                std::future::pending::<()>().await;
             }
-            drop(permit);
-        });
+        }
     }
 }
 

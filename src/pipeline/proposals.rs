@@ -10,10 +10,10 @@ use crate::auth::Identity;
 use crate::state::entry::{Batch, Origin};
 use crate::types::SessionId;
 
-/// Requests in one entry.
-const BATCH_LEN_MAX: usize = 256;
+/// Requests in one entry: one is written at a time, and what gathers meanwhile should fit the next.
+const BATCH_LEN_MAX: usize = 1024;
 /// Bytes of one entry, unless a single request is larger.
-const BATCH_BYTES_MAX: usize = 256 << 10;
+const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Batches that may wait before links from other servers are not read from. The server's own
 /// connections stop at `globalOutstandingLimit` and at [`IN_FLIGHT_MAX`](super::IN_FLIGHT_MAX).

@@ -42,7 +42,7 @@ use crate::types::ServerId;
 const READ_ONLY_AFTER_MIN: Duration = Duration::from_millis(2000);
 
 /// Upstream's id of a server without an ensemble, which is the top byte of its session ids.
-const STANDALONE_ID: u64 = 1;
+pub const STANDALONE_ID: u64 = 1;
 
 /// Why the server could not start, each a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -292,7 +292,8 @@ fn first_members(config: &Config) -> String {
 }
 
 /// The members that the configuration lists; none without an ensemble.
-fn members(config: &Config) -> Vec<Member> {
+#[must_use]
+pub fn members(config: &Config) -> Vec<Member> {
     if !config.is_distributed() {
         return Vec::new();
     }
@@ -423,7 +424,9 @@ fn admin_listener(config: &Config) -> Result<Option<TcpListener>, ServeError> {
     }
 }
 
-fn schemes(config: &Config) -> Schemes {
+/// What the configuration lets clients prove their identity with.
+#[must_use]
+pub fn schemes(config: &Config) -> Schemes {
     let mut schemes: Vec<Box<dyn auth::Scheme>> = vec![Box::new(auth::Ip)];
     if config.auth.digest_enabled {
         let algorithm = match config.auth.digest_alg {

@@ -30,6 +30,9 @@ const SESSION_TIMEOUT_MS: i32 = 8000;
 /// How long an answer may take before the client tries another server.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long after the last fault every request must be answered or its connection closed.
+const CALM_MS: u64 = 2500;
+
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// Ephemerals of one session.
@@ -207,7 +210,8 @@ impl Client {
                 60..80 => self.read(connection, register, false).await?,
                 80..86 => self.set_both(connection).await?,
                 86..92 => self.read_both(connection).await?,
-                92..96 if self.ephemerals < EPHEMERALS_MAX => {
+                92 => self.create_pair(connection).await?,
+                93..96 if self.ephemerals < EPHEMERALS_MAX => {
                     self.create_ephemeral(connection).await?;
                 }
                 96..98 => return Ok(false),
@@ -380,6 +384,27 @@ impl Client {
         Ok(())
     }
 
+    /// The second must not be there without the first.
+    async fn create_pair(&mut self, connection: &mut Connection) -> Result<(), Lost> {
+        self.written += 1;
+        let paths = ["a", "b"].map(|name| format!("/q/{}-{}-{name}", self.id, self.written));
+        self.history.lock().pairs.push(paths.clone());
+        let [first, second] = paths.each_ref().map(|path| CreateRequest {
+            path: text(path),
+            data: None,
+            acl: Some(vec![open_acl()]),
+            flags: 0,
+        });
+        connection.put(OpCode::CREATE, &first);
+        // So that they are not always in one entry.
+        let out = std::mem::take(&mut connection.outbox);
+        connection.stream.write_all(&out).await?;
+        world::pause(0..4).await;
+        self.call(connection, OpCode::CREATE, &second)
+            .await
+            .map(drop)
+    }
+
     async fn create_ephemeral(&mut self, connection: &mut Connection) -> Result<(), Lost> {
         self.written += 1;
         self.ephemerals += 1;
@@ -406,11 +431,21 @@ impl Client {
         op: OpCode,
         body: &impl Encode,
     ) -> Result<Reply, Lost> {
+        let began = world::now_ms();
         let wanted = connection.put(op, body);
         let exchange = self.exchange(connection, wanted);
-        timeout(PATIENCE, exchange)
-            .await
-            .unwrap_or(Err(Lost::Connection))
+        if let Ok(answer) = timeout(PATIENCE, exchange).await {
+            return answer;
+        }
+        let mut history = self.history.lock();
+        if history
+            .calm_since
+            .is_some_and(|calm| began > calm + CALM_MS)
+        {
+            let why = format!("{op:?} of client {} at {began} ms has no answer", self.id);
+            history.violation(why);
+        }
+        Err(Lost::Connection)
     }
 
     async fn exchange(&mut self, connection: &mut Connection, wanted: i32) -> Result<Reply, Lost> {
@@ -486,7 +521,7 @@ pub(super) async fn set_up(network: Network, servers: Vec<Place>) {
             continue;
         };
         let registers = (0..REGISTERS).map(register_path);
-        let others = ["/m", "/m/a", "/m/b", "/e"].map(str::to_owned);
+        let others = ["/m", "/m/a", "/m/b", "/e", "/q"].map(str::to_owned);
         for path in registers.chain(others) {
             let request = CreateRequest {
                 path: text(&path),

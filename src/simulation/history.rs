@@ -49,6 +49,10 @@ pub(super) struct History {
     next: Moment,
     operations: Vec<Operation>,
     pub ephemerals: Vec<Ephemeral>,
+    /// Znodes that one client has asked for one right behind the other; none is ever deleted.
+    pub pairs: Vec<[String; 2]>,
+    /// Since when nothing disturbs the servers, in ms.
+    pub calm_since: Option<u64>,
     /// Sessions that were ended by their client, and told so.
     pub closed: BTreeSet<i64>,
     /// What clients found by themselves.

@@ -84,7 +84,8 @@ async fn simulate(servers: u64) -> Outcome {
             cluster.start(id).await;
         }
     }
-    world::pause(500..1000).await;
+    history.lock().calm_since = Some(world::now_ms());
+    world::pause(6000..7000).await;
     ends.send_replace(true);
     let mut alive = Vec::new();
     for client in clients {
@@ -97,7 +98,7 @@ async fn simulate(servers: u64) -> Outcome {
         }
     }
     agree(&cluster, &mut outcome.violations).await;
-    check_ephemerals(&cluster, &history.lock(), &alive, &mut outcome.violations);
+    check_tree(&cluster, &history.lock(), &alive, &mut outcome.violations);
     let mut history = history.lock();
     let digests: Vec<u64> = states(&cluster)
         .into_iter()
@@ -141,19 +142,21 @@ async fn agree(cluster: &Cluster, violations: &mut Vec<String>) {
     }
 }
 
-/// Ephemerals are there as long as their session, and no longer.
-fn check_ephemerals(
-    cluster: &Cluster,
-    history: &History,
-    alive: &[i64],
-    violations: &mut Vec<String>,
-) {
+/// Ephemerals are there as long as their session, and no longer; the second of a pair not without
+/// the first.
+fn check_tree(cluster: &Cluster, history: &History, alive: &[i64], violations: &mut Vec<String>) {
     let Some(server) = cluster.servers.first().and_then(|id| cluster.server(*id)) else {
         return;
     };
     server.core.look(|state| {
+        let is_there = |path: &str| state.tree.find(path).is_some();
+        for [first, second] in &history.pairs {
+            if is_there(second) && !is_there(first) {
+                violations.push(format!("{second} is there without {first}"));
+            }
+        }
         for ephemeral in &history.ephemerals {
-            let is_there = state.tree.find(&ephemeral.path).is_some();
+            let is_there = is_there(&ephemeral.path);
             let knows = state
                 .sessions
                 .get(crate::types::SessionId(ephemeral.session))

@@ -80,6 +80,27 @@ impl State {
         }
     }
 
+    /// The state that another server has left, as of an entry that stands for everything before.
+    #[must_use]
+    pub fn founded(
+        schemes: Arc<Schemes>,
+        tree: DataTree,
+        sessions: SessionTable,
+        zxid: Zxid,
+        position: LogPosition,
+    ) -> Self {
+        let flags = Flags::default().with(Flags::EXTENDED_TYPES, tree.extended_types());
+        Self {
+            tree,
+            sessions,
+            schemes,
+            zxid,
+            position,
+            flags,
+            reconfiguration: None,
+        }
+    }
+
     #[must_use]
     pub fn zxid(&self) -> Zxid {
         self.zxid

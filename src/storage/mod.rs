@@ -35,6 +35,8 @@ pub enum StorageError {
         "{path} holds data of Apache ZooKeeper; choose another dataDir, it is not read or changed"
     )]
     Foreign { path: PathBuf },
+    #[error("{path} holds data already; it is not read or changed")]
+    Used { path: PathBuf },
 }
 
 impl StorageError {

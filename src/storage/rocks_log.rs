@@ -70,16 +70,27 @@ struct LogEnd {
     next: u64,
 }
 
+/// What an opened log is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Write,
+    /// Not a byte on disk changes.
+    Look,
+}
+
 /// Beside RocksDB's own files, which leaves alone what it does not know.
 const LOG_END: &str = "log-end";
 const LOG_END_LEN: usize = 12;
 
 impl LogEnd {
-    fn open(log: &Path) -> Result<Self, StorageError> {
+    fn open(log: &Path, access: Access) -> Result<Self, StorageError> {
         let path = log.join(LOG_END);
         let failed = |source| StorageError::io(&path, source);
         let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
+        options.read(true);
+        if access == Access::Write {
+            options.write(true).create(true).truncate(false);
+        }
         let file = options.open(&path).map_err(failed)?;
         let mut bytes = [0; LOG_END_LEN];
         // A file that was never written, or torn, bounds nothing.
@@ -136,25 +147,10 @@ impl RocksLog {
         fsync: bool,
         warn_above: Duration,
     ) -> Result<(Self, Opened), StorageError> {
-        let mut options = Options::default();
+        let mut options = options();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
-        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-        options.set_max_total_wal_size(WAL_BYTES_MAX);
-        options.set_recycle_log_file_num(RECYCLED_WALS);
-        // A file can be used again only when neither family needs it.
-        options.set_atomic_flush(true);
-        options.set_keep_log_file_num(2);
-        options.set_max_background_jobs(2);
-        let descriptors = ["log", "meta"].map(|name| {
-            let mut blocks = BlockBasedOptions::default();
-            blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
-            let mut options = Options::default();
-            options.set_block_based_table_factory(&blocks);
-            options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-            ColumnFamilyDescriptor::new(name, options)
-        });
-        let db = DB::open_cf_descriptors(&options, path, descriptors)
+        let db = DB::open_cf_descriptors(&options, path, families())
             .map_err(|error| describe(path, &error))?;
         let log = Self {
             path: path.to_owned(),
@@ -163,23 +159,50 @@ impl RocksLog {
             warn_above,
             fsynctime: metrics::histogram!("fsynctime"),
             own_fsynctime: metrics::histogram!("meerkat_fsync_ms"),
-            end: Mutex::new(LogEnd::open(path)?),
+            end: Mutex::new(LogEnd::open(path, Access::Write)?),
         };
-        let opened = log.verify()?;
-        let demanded = log.end.lock().next;
+        let opened = log.verify(Access::Write)?;
+        log.check_end(&opened)?;
+        log.end.lock().set(opened.records.end)?;
+        Ok((log, opened))
+    }
+
+    /// Opens a log to read it, without changing anything. Whoever writes it may go on.
+    ///
+    /// # Errors
+    /// Missing, damaged, newer than this version, or not to be read.
+    pub fn look(path: &Path) -> Result<(Self, Opened), StorageError> {
+        let db = DB::open_cf_descriptors_read_only(&options(), path, families(), false)
+            .map_err(|error| describe(path, &error))?;
+        let log = Self {
+            path: path.to_owned(),
+            db,
+            fsync: true,
+            warn_above: Duration::MAX,
+            fsynctime: metrics::Histogram::noop(),
+            own_fsynctime: metrics::Histogram::noop(),
+            end: Mutex::new(LogEnd::open(path, Access::Look)?),
+        };
+        let opened = log.verify(Access::Look)?;
+        log.check_end(&opened)?;
+        Ok((log, opened))
+    }
+
+    /// The log must reach what was written.
+    fn check_end(&self, opened: &Opened) -> Result<(), StorageError> {
+        let demanded = self.end.lock().next;
         let found = opened.records.end;
-        if fsync && found < demanded {
+        if self.fsync && found < demanded {
             let why = format!(
                 "it ends before record {found}, but records up to {} were written; acknowledged writes are missing",
                 demanded - 1
             );
-            return Err(log.corrupt(why));
+            return Err(self.corrupt(why));
         }
-        log.end.lock().set(found)?;
-        Ok((log, opened))
+        Ok(())
     }
 
-    fn verify(&self) -> Result<Opened, StorageError> {
+    fn verify(&self, access: Access) -> Result<Opened, StorageError> {
         let mut opened = Opened::default();
         for item in self
             .db
@@ -191,6 +214,7 @@ impl RocksLog {
         }
         let number = |name: &str| opened.meta.get(name).and_then(|value| as_u64(value));
         match number(FORMAT_KEY) {
+            None if access == Access::Look => return Err(self.corrupt("it has no format")),
             None => {
                 let value = Bytes::copy_from_slice(&FORMAT.to_be_bytes());
                 self.write(vec![Step::SetMeta {
@@ -264,6 +288,29 @@ impl RocksLog {
         }
         Ok(batch)
     }
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_max_total_wal_size(WAL_BYTES_MAX);
+    options.set_recycle_log_file_num(RECYCLED_WALS);
+    // A file can be used again only when neither family needs it.
+    options.set_atomic_flush(true);
+    options.set_keep_log_file_num(2);
+    options.set_max_background_jobs(2);
+    options
+}
+
+fn families() -> [ColumnFamilyDescriptor; 2] {
+    ["log", "meta"].map(|name| {
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
+        let mut options = Options::default();
+        options.set_block_based_table_factory(&blocks);
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+        ColumnFamilyDescriptor::new(name, options)
+    })
 }
 
 impl Log for RocksLog {

@@ -60,6 +60,14 @@ impl SnapshotDir {
         Ok(dir)
     }
 
+    /// A directory to look at, without cleaning it up.
+    #[must_use]
+    pub fn look(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -11,6 +11,7 @@
 //! * `digest` is the sum over all znodes
 
 mod acl;
+pub mod build;
 mod check;
 #[cfg(test)]
 mod cut_tests;
@@ -213,6 +214,12 @@ impl DataTree {
         self.child_ids(id).map(|child| &*self.slab.node(child).name)
     }
 
+    /// Children with their names, newest first.
+    pub fn children_by_id(&self, id: NodeId) -> impl Iterator<Item = (NodeId, &str)> {
+        self.child_ids(id)
+            .map(|child| (child, &*self.slab.node(child).name))
+    }
+
     fn child_ids(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
         let mut next = self.slab.node(id).first_child;
         std::iter::from_fn(move || {
@@ -295,6 +302,12 @@ impl DataTree {
             .iter()
             .copied()
             .filter(|&id| self.slab.node(id).child_count == 0)
+    }
+
+    /// Paths that have a quota.
+    #[must_use]
+    pub fn quota_count(&self) -> usize {
+        self.quota_paths.len()
     }
 
     #[must_use]

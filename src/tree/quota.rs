@@ -107,6 +107,10 @@ impl QuotaPaths {
         self.paths.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.paths.len()
+    }
+
     pub(crate) fn insert(&mut self, path: &str) {
         self.paths.insert(path.into());
     }

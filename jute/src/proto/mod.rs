@@ -1,4 +1,5 @@
-//! The records of the client protocol, by topic, with upstream's names and field order.
+//! The records of the client protocol, by topic, with upstream's names and field order; in [`txn`]
+//! those of ZooKeeper's files.
 
 mod acl;
 mod connect;
@@ -6,6 +7,7 @@ mod data;
 mod header;
 mod multi;
 mod session;
+pub mod txn;
 mod watch;
 
 pub use acl::*;

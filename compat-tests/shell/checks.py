@@ -1,0 +1,649 @@
+"""Upstream's shell and ours, line by line.
+
+Both run the same scripts, each against a fresh server of its own, and say the same on stdout and
+stderr, show the same prompts and end with the same codes, except where `differences` allows it. What
+ours has beyond upstream is compared with what `own.script` expects, and what only a terminal or a
+broken connection shows is checked in the functions at the end.
+
+Ends with `N passed, N failed`.
+"""
+
+import configparser
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# A shell that says nothing for so long hangs.
+PATIENCE = 30
+PROMPT = re.compile(r"\[zk: (\S+)\((\w+)\) (\d+)\] ")
+# Two prints of upstream's; a prompt may stand between them.
+EVENT = re.compile(r"\n(?:WATCHER::|(WatchedEvent .*))\n")
+CONNECTED = "\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:null zxid: -1\n"
+JAVA_DATE = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d \S+ \d{4}"
+# What the JVM's libraries say on stderr, none of it ZooKeeper's.
+JAVA_NOISE = re.compile(
+    r"^(SLF4J\(W\): .*|WARNING: Unable to create a system terminal.*|" r".* org\.jline\.utils\.Log logr)\n",
+    re.MULTILINE,
+)
+
+
+# ---- running a shell ---------------------------------------------------------------------------
+
+
+class Stream:
+    """What a process has written to a pipe."""
+
+    def __init__(self, pipe):
+        self.file = pipe.fileno()
+        os.set_blocking(self.file, False)
+        self.text = ""
+        self.ended = False
+
+    def read(self):
+        """Takes what is there."""
+        try:
+            while not self.ended:
+                chunk = os.read(self.file, 65536)
+                self.text += chunk.decode(errors="replace")
+                self.ended = not chunk
+        except BlockingIOError:
+            pass
+
+    def take(self):
+        text, self.text = self.text, ""
+        return text
+
+
+class Session:
+    """An interactive shell behind pipes."""
+
+    # The one that has not ended yet.
+    running = None
+
+    def __init__(self, command):
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        Session.running = self
+        self.out = Stream(self.process.stdout)
+        self.err = Stream(self.process.stderr)
+        self.wait_for_prompt(0)
+
+    def wait_for(self, is_there):
+        deadline = time.monotonic() + PATIENCE
+        streams = (self.out, self.err)
+        while True:
+            # A shell writes to stderr before it shows the next prompt, so this order misses nothing.
+            self.out.read()
+            self.err.read()
+            if is_there(self.out.text) or self.out.ended:
+                return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise AssertionError(f"nothing more after {self.out.text[-500:]!r}")
+            select.select([stream.file for stream in streams if not stream.ended], [], [], left)
+
+    def wait_for_prompt(self, number):
+        self.wait_for(lambda text: any(int(found[3]) == number for found in PROMPT.finditer(text)))
+
+    def wait_for_text(self, pattern):
+        """Takes stdout to the end of a pattern."""
+        self.wait_for(lambda text: re.search(pattern, text))
+        found = re.search(pattern, self.out.text)
+        assert found, f"no {pattern!r} in {self.out.text!r}"
+        text, self.out.text = self.out.text[: found.end()], self.out.text[found.end() :]
+        return text
+
+    def type(self, line, number):
+        """Types a line and waits for the prompt behind it, or for the end."""
+        try:
+            self.process.stdin.write((line + "\n").encode())
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return
+        self.wait_for_prompt(number)
+
+    def end(self):
+        self.process.stdin.close()
+        self.wait_for(lambda _: False)
+        self.err.read()
+        Session.running = None
+        return self.process.wait(PATIENCE)
+
+    @classmethod
+    def kill_running(cls):
+        if cls.running:
+            cls.running.process.kill()
+            cls.running = None
+
+
+class Kind:
+    """One of the two shells."""
+
+    def __init__(self, command, connect):
+        self.command = command
+        self.connect = connect
+        # What words in scripts stand for.
+        self.words = {"SERVER": connect}
+
+    def fill(self, line):
+        for word, meaning in self.words.items():
+            line = line.replace(word, meaning)
+        return line
+
+    def run(self, words):
+        words = [self.fill(word) for word in words]
+        return subprocess.run(
+            self.command + words, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE
+        )
+
+
+# ---- what is compared --------------------------------------------------------------------------
+
+
+class Neutral:
+    """Replaces what differs from run to run; equal numbers stay equal within one script."""
+
+    def __init__(self, connect):
+        self.connect = connect
+        self.numbers = {}
+
+    def number(self, text):
+        if text in ("0", "-1"):
+            return text
+        return "Z" + str(self.numbers.setdefault(text, len(self.numbers)))
+
+    def __call__(self, text):
+        text = JAVA_NOISE.sub("", text).replace(self.connect, "SERVER")
+        text = re.sub(JAVA_DATE, "DATE", text)
+        text = re.sub(r"0x([0-9a-f]+)", lambda found: "0x" + self.number(str(int(found[1], 16))), text)
+        text = re.sub(r"version=(\w+)", lambda found: "version=" + self.number(found[1]), text)
+        text = re.sub(r"zxid: (-?\d+)", lambda found: "zxid: " + self.number(found[1]), text)
+        # The order of a hash table.
+        return re.sub(
+            r"^\[(/[^\]]*)\]$", lambda found: "[" + ", ".join(sorted(found[1].split(", "))) + "]", text, flags=re.M
+        )
+
+
+def record(kind, script):
+    """Runs a script and returns its steps: each a name, a difference's name or None, and fields."""
+    neutral = Neutral(kind.connect)
+    steps = []
+    session = None
+    number = 0
+    events = []
+
+    def take(session):
+        out = session.out.take()
+        events.extend(event for event in EVENT.findall(out) if event)
+        return EVENT.sub("", out), session.err.take()
+
+    def end(name, difference=None):
+        nonlocal session
+        code = session.end()
+        out, err = take(session)
+        found = {"out": neutral(PROMPT.sub("", out)), "err": neutral(err), "code": code}
+        steps.append((name, difference, found))
+        # Events come from a thread of their own in upstream's shell: their order counts, their place
+        # between the commands' output does not, so their numbers come after all others.
+        steps.append((name + " (events)", None, {"events": neutral("\n".join(events))}))
+        session = None
+        events.clear()
+
+    for line in script.read_text().splitlines():
+        if not line or line.startswith("# "):
+            continue
+        difference = None
+        if line.startswith("@"):
+            difference, line = line[1:].split(" ", 1)
+        if line.startswith("= "):
+            options = shlex.split(kind.fill(line[2:]))
+            session = Session(kind.command + options)
+            number = 0
+            out, err = take(session)
+            steps.append((f"{script.stem}: {line}", difference, fields(neutral, out, err)))
+        elif line.startswith(("$ ", "? ")):
+            done = kind.run(shlex.split(line[2:]))
+            out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+            found = {
+                "connected": CONNECTED in out,
+                "out": neutral(out.replace(CONNECTED, "")),
+                "err": neutral(err),
+                "code": done.returncode,
+            }
+            if line.startswith("? "):
+                del found["connected"]
+            steps.append((f"{script.stem}: {line}", difference, found))
+        elif line == "quit":
+            session.process.stdin.write(b"quit\n")
+            session.process.stdin.flush()
+            end(f"{script.stem}: quit", difference)
+        elif line == "<end>":
+            end(f"{script.stem}: end of input", difference)
+        else:
+            typed = "   " if line == "<blanks>" else line
+            number += 1
+            session.type(kind.fill(typed), number)
+            out, err = take(session)
+            steps.append((f"{script.stem}: {line}", difference, fields(neutral, out, err)))
+    assert not session, f"{script}: the last session has no end"
+    return steps
+
+
+def fields(neutral, out, err):
+    prompts = [f"{found[1]} {found[2]} {found[3]}" for found in PROMPT.finditer(out)]
+    return {
+        "out": neutral(PROMPT.sub("", out)),
+        "err": neutral(err),
+        "prompt": neutral(" ".join(prompts)),
+    }
+
+
+class Differences:
+    """Where ours is meant to differ: for each name, what either side says."""
+
+    def __init__(self):
+        self.known = configparser.ConfigParser(interpolation=None)
+        self.known.read(HERE / "differences")
+        self.used = set()
+
+    def allow(self, name, theirs, ours):
+        entry = self.known[name]
+        self.used.add(name)
+        return all(
+            re.search(entry[side], text(found), re.MULTILINE) is not None
+            for side, found in (("theirs", theirs), ("ours", ours))
+        )
+
+
+def text(found):
+    return "\n".join(f"{field}: {value}" for field, value in found.items())
+
+
+class Count:
+    def __init__(self):
+        self.passed = 0
+        self.failed = 0
+
+    def step(self, name, problem):
+        if problem:
+            self.failed += 1
+            print(f"FAIL {name}\n{problem}", flush=True)
+        else:
+            self.passed += 1
+
+
+def compare(count, differences, theirs, ours):
+    if len(theirs) != len(ours):
+        count.step("length", f"{len(theirs)} steps and {len(ours)}")
+    for (name, difference, wanted), (_, _, found) in zip(theirs, ours):
+        problem = None
+        if found.get("connected"):
+            # Upstream may end before its other thread has printed this.
+            wanted["connected"] = True
+        shown = f"   theirs: {wanted}\n   ours:   {found}"
+        if difference is None:
+            if wanted != found:
+                problem = shown
+        elif wanted == found and "at times" not in differences.known[difference]:
+            problem = f"no difference any more: {difference}\n{shown}"
+        elif not differences.allow(difference, wanted, found):
+            problem = f"not as {difference} says\n{shown}"
+        count.step(name, problem)
+
+
+# ---- what ours has beyond upstream -------------------------------------------------------------
+
+
+def own(count, kind, directory):
+    """own.script: lines behind `> ` or `$ `, and what is expected of each."""
+    neutral = Neutral(kind.connect)
+    blocks = []
+    for line in (HERE / "own.script").read_text().splitlines():
+        if line.startswith(("> ", "$ ")):
+            blocks.append((line, []))
+        elif line and not line.startswith("# "):
+            blocks[-1][1].append(line)
+    session = Session(kind.command + ["-server", kind.connect])
+    session.out.take(), session.err.take()
+    number = 0
+    for line, expected in blocks:
+        typed = line[2:].replace("DIR", directory)
+        if line.startswith("$ "):
+            done = kind.run(shlex.split(typed))
+            out, err = done.stdout.decode(), done.stderr.decode()
+            tail = [f"code {done.returncode}"]
+            out = EVENT.sub("", out).replace(f"Connecting to {kind.connect}\n", "")
+        else:
+            number += 1
+            session.type(typed, number)
+            out, err, tail = session.out.take(), session.err.take(), []
+            out = EVENT.sub("", PROMPT.sub("", out))
+        found = ["err| " + text for text in neutral(err).replace(directory, "DIR").splitlines()]
+        found += ["out| " + text for text in neutral(out).replace(directory, "DIR").splitlines()]
+        found += tail
+        found = [re.sub(r"\d+-\d+-\d+T[\d:.]+Z", "TIME", text).rstrip() for text in found]
+        found = [re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", text) for text in found]
+        found = [re.sub(r'("(?:ctime|mtime|cZxid|mZxid|pZxid|zxid)":)\d+', r"\1N", text) for text in found]
+        wanted = [text.rstrip() for text in expected]
+        count.step(f"own: {line}", None if found == wanted else f"   wanted: {wanted}\n   found:  {found}")
+    session.end()
+
+
+# ---- a terminal --------------------------------------------------------------------------------
+
+
+class Terminal:
+    """Ours on a pseudo terminal."""
+
+    def __init__(self, kind, home, words=()):
+        environment = dict(os.environ, HOME=home, TERM="xterm")
+        for name in ("XDG_STATE_HOME", "MEERKAT_CLI_HISTORY", "NO_COLOR"):
+            environment.pop(name, None)
+        self.pid, self.file = pty.fork()
+        if self.pid == 0:
+            os.execvpe(kind.command[0], kind.command + ["-server", kind.connect, *words], environment)
+        self.text = ""
+
+    def wait_for(self, pattern):
+        deadline = time.monotonic() + PATIENCE
+        while not (found := re.search(pattern, self.text)):
+            if not select.select([self.file], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise AssertionError(f"no {pattern!r} in {self.text!r}")
+            try:
+                self.text += os.read(self.file, 65536).decode(errors="replace")
+            except OSError as error:
+                raise AssertionError(f"no {pattern!r} in {self.text!r}") from error
+        self.text = self.text[found.end() :]
+        return found
+
+    def type(self, text):
+        os.write(self.file, text.encode())
+
+    def end(self):
+        """Reads to the end and returns the exit code."""
+        try:
+            while select.select([self.file], [], [], PATIENCE)[0] and os.read(self.file, 65536):
+                pass
+        except OSError:
+            pass
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        os.close(self.file)
+        return code
+
+
+def completes_and_remembers(kind, home):
+    shell = Terminal(kind, home)
+    shell.wait_for(r"CONNECTED\) 0\] ")
+    shell.type("create /completed x\r")
+    shell.wait_for(r"Created /completed")
+    shell.wait_for(r"\) 1\] ")
+    shell.type("ge")
+    shell.type("t /comp\t")
+    shell.wait_for(r"get /completed")
+    shell.type("\r")
+    shell.wait_for(r"\nx\r\n")
+    shell.wait_for(r"\) 2\] ")
+    shell.type("prin\ton\r")
+    shell.wait_for(r"printwatches ")
+    shell.wait_for(r"\) 3\] ")
+    shell.type("addauth digest me:secret\r")
+    shell.wait_for(r"\) 4\] ")
+    shell.type("\x04")
+    code = shell.end()
+    assert code == 0, code
+    shell = Terminal(kind, home)
+    shell.wait_for(r"CONNECTED\) 0\] ")
+    # Arrow up: a line of the run before, and not the one with the password.
+    shell.type("\x1b[A\x1b[A\r")
+    shell.wait_for(r"\nx\r\n")
+    shell.type("get /none\r")
+    shell.wait_for(r"Node does not exist: /none")
+    shell.wait_for(r"\) 2\] ")
+    shell.type("\x03")
+    code = shell.end()
+    assert code == 1, code
+    history = next(Path(home).rglob("zkcli_history")).read_text()
+    assert "get /completed" in history, history
+    assert "secret" not in history, history
+
+
+def prints_events_above_the_line(kind, home):
+    shell = Terminal(kind, home)
+    shell.wait_for(r"CONNECTED\) 0\] ")
+    shell.type("create /seen x\rget -w /seen\r")
+    shell.wait_for(r"\) 2\] ")
+    shell.type("get /se")
+    shell.wait_for(r"get /se")
+    assert kind.run(["-server", "SERVER", "set", "/seen", "y"]).returncode == 0
+    shell.wait_for(r"NodeDataChanged path:/seen")
+    # The line being edited is drawn again.
+    shell.wait_for(r"get /se")
+    shell.type("en\r")
+    shell.wait_for(r"\ny\r\n")
+    shell.type("quit\r")
+    code = shell.end()
+    assert code == 0, code
+
+
+def colours_a_terminal_only(kind, home):
+    shell = Terminal(kind, home, ["get", "/none"])
+    shell.wait_for(r"\x1b\[31mNode does not exist: /none\x1b\[0m")
+    code = shell.end()
+    assert code == 1, code
+    done = kind.run(["-server", "SERVER", "get", "/none"])
+    assert b"\x1b" not in done.stdout + done.stderr, done
+
+
+def interrupts_a_command_and_goes_on(kind, home):
+    shell = Terminal(kind, home)
+    shell.wait_for(r"CONNECTED\) 0\] ")
+    shell.type("watch /\r")
+    shell.wait_for(r"Watching /")
+    assert kind.run(["-server", "SERVER", "create", "/heard"]).returncode == 0
+    shell.wait_for(r"NodeCreated[^/]*/heard zxid: \d+")
+    shell.type("\x03")
+    shell.wait_for(r"\) 1\] ")
+    # The watch is gone with the command.
+    shell.type("removewatches /\r")
+    shell.wait_for(r"No such watcher for /\x1b")
+    shell.type("\x04")
+    code = shell.end()
+    assert code == 1, code
+
+
+# ---- broken connections ------------------------------------------------------------------------
+
+
+class Proxy:
+    """Stands between a shell and a server, and may cut their connections."""
+
+    def __init__(self, target):
+        host, port = target.rsplit(":", 1)
+        self.target = (host, int(port))
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.open = []
+        self.is_down = False
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            client, _ = self.listener.accept()
+            if self.is_down:
+                client.close()
+                continue
+            server = socket.create_connection(self.target)
+            self.open += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def pump(source, sink):
+        try:
+            while chunk := source.recv(65536):
+                sink.sendall(chunk)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        for end in self.open:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self.open.clear()
+
+
+def takes_its_session_up_again(kind, _):
+    proxy = Proxy(kind.connect)
+    session = Session(kind.command + ["-server", proxy.address + "/again"])
+    assert kind.run(["-server", "SERVER", "create", "/again"]).returncode == 0
+    lines = ["addauth digest me:secret", "create -e /mine x auth::cdrwa", "addWatch /seen", "get -w /mine"]
+    for number, line in enumerate(lines, 1):
+        session.type(line, number)
+    session.out.take()
+    proxy.cut()
+    session.wait_for_text("state:Disconnected")
+    session.wait_for_text("state:SyncConnected type:None")
+    # Watches are armed, the credential is known, the ephemeral is there.
+    assert kind.run(["-server", "SERVER", "create", "/again/seen"]).returncode == 0
+    session.wait_for_text("type:NodeCreated path:/seen")
+    session.type("set /mine y", 5)
+    session.wait_for_text("type:NodeDataChanged path:/mine")
+    session.err.take()
+    # Changes behind its back are told when it is back.
+    session.type("get -w /seen", 6)
+    proxy.is_down = True
+    proxy.cut()
+    session.wait_for_text("state:Disconnected")
+    assert kind.run(["-server", "SERVER", "set", "/again/seen", "z"]).returncode == 0
+    session.type("get /seen", 7)
+    assert session.err.take() == "KeeperErrorCode = ConnectionLoss for /seen\n"
+    proxy.is_down = False
+    told = session.wait_for_text("type:NodeDataChanged path:/seen")
+    assert "state:SyncConnected type:None" in told, told
+    code = session.end()
+    assert code == 1, code
+
+
+def tries_all_servers(kind, _):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        dead = "127.0.0.1:%d" % taken.getsockname()[1]
+    done = kind.run(["-server", f"{dead},SERVER", "ls", "/"])
+    assert done.returncode == 0, done
+    done = kind.run(["-server", dead, "ls", "/"])
+    assert (done.returncode, done.stderr) == (1, b"KeeperErrorCode = ConnectionLoss for /\n"), done
+
+
+def leaves_its_session_unless_told(kind, _):
+    for words, is_there in (([], True), (["-closesession"], False)):
+        done = kind.run(["-server", "SERVER", *words, "create", "-e", "/left", "x"])
+        assert done.returncode == 0, done
+        done = kind.run(["-server", "SERVER", "delete", "/left"])
+        assert (done.returncode == 0) == is_there, done
+
+
+def ends_when_nobody_reads(kind, _):
+    command = kind.command + ["-server", kind.connect, "ls", "-R", "/"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        process.wait(PATIENCE)
+        complaint = process.stderr.read()
+    assert b"panic" not in complaint, complaint
+
+
+CHECKS = (
+    completes_and_remembers,
+    prints_events_above_the_line,
+    colours_a_terminal_only,
+    interrupts_a_command_and_goes_on,
+    takes_its_session_up_again,
+    tries_all_servers,
+    leaves_its_session_unless_told,
+    ends_when_nobody_reads,
+)
+
+
+def ensemble(count, differences, theirs, ours, directory):
+    """The commands about members. Both shells change the same ensemble, and change it back."""
+    for kind in (theirs, ours):
+        kind.connect = kind.words["SERVER"] = kind.connect.split(",")[0]
+    told = json.loads(ours.run(["-server", "SERVER", "config", "-o", "json"]).stdout.decode().splitlines()[-1])
+    members = [line for line in told["members"] if line.startswith("server.")]
+    files = {"good": "\n".join(members), "key": "clientPort=1", "form": "server.1=a", "observers": members[0]}
+    files["observers"] = re.sub("participant", "observer", files["observers"])
+    for name, lines in files.items():
+        (Path(directory) / name).write_text(lines + "\n")
+    for kind in (theirs, ours):
+        kind.words |= {"MEMBERS": ",".join(members), "DIR": directory}
+    script = HERE / "ensemble.script"
+    compare(count, differences, record(theirs, script), record(ours, script))
+
+
+def main():
+    java = Kind(shlex.split(os.environ["JAVA_SHELL"]), os.environ["ZK_CONNECT_JAVA"])
+    ours = Kind([os.environ["MEERKAT_CLI_BIN"]], os.environ["ZK_CONNECT"])
+    os.environ["TZ"] = "America/New_York"
+    only = sys.argv[1:]
+    count = Count()
+    differences = Differences()
+    mishaps = (AssertionError, OSError, subprocess.TimeoutExpired, ValueError)
+
+    def is_wanted(name):
+        return name in only if only else name != "ensemble"
+
+    with tempfile.TemporaryDirectory() as directory:
+        # Name and what is to be done.
+        parts = [
+            (script.stem, lambda script=script: compare(count, differences, record(java, script), record(ours, script)))
+            for script in sorted((HERE / "scripts").glob("*.script"))
+        ]
+        parts.append(("ensemble", lambda: ensemble(count, differences, java, ours, directory)))
+        parts.append(("own", lambda: own(count, ours, directory)))
+        for name, run in parts:
+            if is_wanted(name):
+                try:
+                    run()
+                except mishaps as error:
+                    count.step(name, f"   {error}")
+                    Session.kill_running()
+        for check in CHECKS:
+            if not is_wanted(check.__name__):
+                continue
+            home = Path(directory) / check.__name__
+            home.mkdir()
+            problem = None
+            try:
+                check(ours, str(home))
+            except mishaps as error:
+                problem = f"   {error}"
+                Session.kill_running()
+            count.step(check.__name__, problem)
+    if not only:
+        unused = set(differences.known.sections()) - differences.used - {"members-order"}
+        count.step("differences", f"   never seen: {unused}" if unused else None)
+    print(f"{count.passed} passed, {count.failed} failed")
+    return 1 if count.failed else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    sys.exit(main())

@@ -1,0 +1,337 @@
+//! A data directory while no server runs on it: founded on a state that comes from elsewhere, and
+//! looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::{BasicNode, EntryPayload};
+
+use super::types::{
+    LeaderId, Members, SnapshotMeta, StoredMembers, Vote, decode_checkpoint, decode_cluster_id,
+    decode_entry, decode_log_id, decode_snapshot_header, decode_vote, encode_log_id,
+    encode_snapshot_header, encode_vote, log_id, members_of,
+};
+use super::{Committed, Member, SnapshotReader, SnapshotSource};
+use crate::storage::log::{Log as _, Opened, Step, meta};
+use crate::storage::rocks_log::RocksLog;
+use crate::storage::snapshots::{Reader, SnapshotDir, SnapshotFile};
+use crate::storage::{StorageError, create_dir, fsync_dir};
+
+/// The entry that stands for everything before: no log has it, and the snapshot is behind it.
+const FOUNDING_TERM: u64 = 1;
+const FOUNDING_INDEX: u64 = 1;
+
+const SNAPSHOTS: &str = "snapshots";
+
+/// Directories carry this behind their name until they are whole.
+const UNFINISHED: &str = ".unfinished";
+
+/// Entries that are read from the log at a time.
+const ENTRIES_PER_READ: u64 = 256;
+
+/// What a data directory is founded on.
+pub struct Founding<'a> {
+    /// Holds `snapshots/`.
+    pub data_dir: &'a Path,
+    /// Holds `log/`.
+    pub log_dir: &'a Path,
+    pub members: &'a [Member],
+    /// Servers of different clusters do not speak with each other; never 0.
+    pub cluster: u64,
+}
+
+impl Founding<'_> {
+    /// Term and index that the state must say it stands at.
+    #[must_use]
+    pub fn position() -> (u64, u64) {
+        (FOUNDING_TERM, FOUNDING_INDEX)
+    }
+}
+
+/// Writes a data directory whose first server to start begins with this state. All files get their
+/// names at the end: a directory that was not finished has none of them.
+///
+/// # Errors
+/// There is data of ours already, or the disk refuses.
+pub fn found(
+    founding: &Founding<'_>,
+    source: &mut dyn SnapshotSource,
+) -> Result<PathBuf, StorageError> {
+    let places = [(founding.log_dir, "log"), (founding.data_dir, SNAPSHOTS)];
+    for (dir, name) in places {
+        create_dir(dir, true)?;
+        refuse_used(&dir.join(name))?;
+        remove_dir(&unfinished(dir, name))?;
+    }
+    write_log(&unfinished(founding.log_dir, "log"), founding.members)?;
+    let snapshots = SnapshotDir::open(&unfinished(founding.data_dir, SNAPSHOTS), true)?;
+    let file = write_snapshot(&snapshots, founding, source)?;
+    // A log without its snapshot is refused by a server, a snapshot without its log is not.
+    for (dir, name) in places {
+        let from = unfinished(dir, name);
+        fs::rename(&from, dir.join(name)).map_err(|source| StorageError::io(&from, source))?;
+        fsync_dir(dir)?;
+    }
+    let name = file.path.file_name().unwrap_or_default();
+    Ok(founding.data_dir.join(SNAPSHOTS).join(name))
+}
+
+fn unfinished(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}{UNFINISHED}"))
+}
+
+fn refuse_used(path: &Path) -> Result<(), StorageError> {
+    let is_used = match fs::read_dir(path) {
+        Ok(mut names) => names.next().is_some(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(source) => return Err(StorageError::io(path, source)),
+    };
+    if is_used {
+        return Err(StorageError::Used {
+            path: path.to_owned(),
+        });
+    }
+    // An empty directory would be in the way of the one that is to have its name.
+    remove_dir(path)
+}
+
+fn remove_dir(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StorageError::io(path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_log(path: &Path, members: &[Member]) -> Result<(), StorageError> {
+    let (log, _) = RocksLog::open(path, true, Duration::MAX)?;
+    let last = log_id(FOUNDING_TERM, FOUNDING_INDEX);
+    // A vote of the founding term, so that the first election is of a later one.
+    let vote = Vote {
+        leader_id: LeaderId {
+            term: FOUNDING_TERM,
+            voted_for: voters(members).next().unwrap_or_default(),
+        },
+        committed: false,
+    };
+    let set = |name, value| Step::SetMeta { name, value };
+    log.write(vec![
+        Step::PurgeThrough(FOUNDING_INDEX),
+        set(meta::PURGED, encode_log_id(&last)),
+        set(meta::COMMITTED, encode_log_id(&last)),
+        set(meta::VOTE, encode_vote(&vote)),
+    ])?;
+    drop(log);
+    fsync_dir(path)
+}
+
+fn voters(members: &[Member]) -> impl Iterator<Item = u64> {
+    members
+        .iter()
+        .filter(|member| member.is_voter)
+        .map(|m| m.id)
+}
+
+fn write_snapshot(
+    dir: &SnapshotDir,
+    founding: &Founding<'_>,
+    source: &mut dyn SnapshotSource,
+) -> Result<SnapshotFile, StorageError> {
+    let last = log_id(FOUNDING_TERM, FOUNDING_INDEX);
+    let nodes: BTreeMap<u64, BasicNode> = founding
+        .members
+        .iter()
+        .map(|member| (member.id, BasicNode::new(&member.spec)))
+        .collect();
+    let configs: Vec<BTreeSet<u64>> = vec![voters(founding.members).collect()];
+    let members = Members::new(configs, nodes)
+        .map_err(|error| StorageError::corrupt(dir.path(), error.to_string()))?;
+    let meta = SnapshotMeta {
+        last_log_id: Some(last),
+        last_membership: StoredMembers::new(Some(last), members),
+    };
+    let header = encode_snapshot_header(&meta, founding.cluster);
+    let mut writer = dir.create(FOUNDING_TERM, FOUNDING_INDEX, &header)?;
+    let mut block = Vec::new();
+    while source.next_block(&mut block) {
+        writer.block(&block)?;
+        block.clear();
+    }
+    Ok(writer.finish()?.0)
+}
+
+/// What a directory holds beside the state itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Whole snapshots by name, newest first; their content may be damaged.
+    pub snapshots: Vec<PathBuf>,
+    /// First and last record of the log.
+    pub log: Option<(u64, u64)>,
+    /// The last record that is known to be committed.
+    pub committed: Option<u64>,
+    /// The term that this server has voted in last.
+    pub term: u64,
+}
+
+/// What came out of a directory's snapshot and log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    pub members: Vec<Member>,
+    /// 0 without a name.
+    pub cluster: u64,
+    /// The snapshot that everything begins with.
+    pub snapshot: Option<PathBuf>,
+    /// Why newer ones were passed over.
+    pub passed_over: Vec<String>,
+    /// Entries that were applied to it.
+    pub entries: u64,
+}
+
+/// An opened directory. Nothing in it is changed.
+pub struct AtRest {
+    log: RocksLog,
+    opened: Opened,
+    snapshots: SnapshotDir,
+}
+
+impl AtRest {
+    /// # Errors
+    /// There is no data of ours, or its log is damaged.
+    pub fn open(data_dir: &Path, log_dir: &Path) -> Result<Self, StorageError> {
+        let (log, opened) = RocksLog::look(&log_dir.join("log"))?;
+        Ok(Self {
+            log,
+            opened,
+            snapshots: SnapshotDir::look(&data_dir.join(SNAPSHOTS)),
+        })
+    }
+
+    /// # Errors
+    /// The snapshots cannot be listed.
+    pub fn facts(&self) -> Result<Facts, StorageError> {
+        let records = &self.opened.records;
+        let value = |name: &str| self.opened.meta.get(name).cloned();
+        let files = self.snapshots.list()?;
+        Ok(Facts {
+            snapshots: files.into_iter().map(|file| file.path).collect(),
+            log: (!records.is_empty()).then(|| (records.start, records.end - 1)),
+            committed: value(meta::COMMITTED)
+                .and_then(|mut bytes| decode_log_id(&mut bytes))
+                .map(|id| id.index),
+            term: value(meta::VOTE)
+                .and_then(decode_vote)
+                .map_or(0, |vote| vote.leader_id.term),
+        })
+    }
+
+    /// Bytes of the newest snapshot.
+    ///
+    /// # Errors
+    /// The snapshots cannot be listed.
+    pub fn snapshot_bytes(&self) -> Result<u64, StorageError> {
+        let newest = self.snapshots.list()?.into_iter().next();
+        let len = |file: SnapshotFile| fs::metadata(&file.path).map_or(0, |meta| meta.len());
+        Ok(newest.map_or(0, len))
+    }
+
+    /// Restores the newest sound snapshot and applies the whole log behind it. The end of an
+    /// ensemble's log may not be decided yet: it is among what could become of it.
+    ///
+    /// # Errors
+    /// Neither snapshot nor log gives a whole state.
+    pub fn recover(
+        &self,
+        restore: &mut dyn FnMut(&mut dyn SnapshotReader) -> Result<(), String>,
+        apply: &mut dyn FnMut(&Committed),
+    ) -> Result<Recovered, StorageError> {
+        let mut recovered = Recovered::default();
+        let records = self.opened.records.clone();
+        let mut next = None;
+        let mut members = StoredMembers::default();
+        for file in self.snapshots.list()? {
+            if file.index + 1 < records.start {
+                break;
+            }
+            match restore_file(&file, restore) {
+                Ok((meta, cluster)) => {
+                    next = Some(file.index + 1);
+                    members = meta.last_membership;
+                    recovered.cluster = cluster;
+                    recovered.snapshot = Some(file.path);
+                    break;
+                }
+                Err(error @ StorageError::Corrupt { .. }) => {
+                    recovered.passed_over.push(error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let has_purged = self.opened.meta.contains_key(meta::PURGED);
+        let mut index = match next {
+            Some(next) => next,
+            None if has_purged => {
+                let why = match recovered.passed_over.first() {
+                    Some(first) => first.clone(),
+                    None => "no snapshot reaches the beginning of the log".to_owned(),
+                };
+                return Err(StorageError::corrupt(self.snapshots.path(), why));
+            }
+            None => records.start,
+        };
+        while index < records.end {
+            let until = records.end.min(index + ENTRIES_PER_READ);
+            for (at, record) in self.log.read(index..until)? {
+                let entry = decode_entry(at, record).ok_or_else(|| {
+                    let why = format!("record {at} is no entry");
+                    StorageError::corrupt(self.snapshots.path(), why)
+                })?;
+                let payload = match entry.payload {
+                    EntryPayload::Normal(payload) => {
+                        if let Some(cluster) = decode_cluster_id(&payload.0) {
+                            recovered.cluster = match recovered.cluster {
+                                0 => cluster,
+                                first => first,
+                            };
+                            Bytes::new()
+                        } else if decode_checkpoint(&payload.0).is_some() {
+                            Bytes::new()
+                        } else {
+                            payload.0
+                        }
+                    }
+                    EntryPayload::Blank => Bytes::new(),
+                    EntryPayload::Membership(found) => {
+                        members = StoredMembers::new(Some(entry.log_id), found);
+                        Bytes::new()
+                    }
+                };
+                apply(&Committed {
+                    term: *entry.log_id.leader_id,
+                    index: at,
+                    payload,
+                    members: None,
+                });
+                recovered.entries += 1;
+            }
+            index = until;
+        }
+        recovered.members = members_of(members.membership());
+        Ok(recovered)
+    }
+}
+
+fn restore_file(
+    file: &SnapshotFile,
+    restore: &mut dyn FnMut(&mut dyn SnapshotReader) -> Result<(), String>,
+) -> Result<(SnapshotMeta, u64), StorageError> {
+    let mut reader = Reader::open(&file.path)?;
+    let damaged = |why: String| StorageError::corrupt(&file.path, why);
+    let header = decode_snapshot_header(Bytes::copy_from_slice(reader.header()))
+        .ok_or_else(|| damaged("its header is not understood".to_owned()))?;
+    restore(&mut reader).map_err(damaged)?;
+    Ok(header)
+}

@@ -1,0 +1,127 @@
+//! A data directory of ours becomes a snapshot that ZooKeeper starts from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::OfflineError;
+use super::convert::image_of;
+use super::import::next_epoch;
+use super::progress::Bar;
+use crate::auth::Schemes;
+use crate::ensemble::{AtRest, Recovered};
+use crate::state::{LogPosition, SnapshotBuilder, State, entry};
+use crate::storage::{StorageError, fsync_dir};
+use crate::upstream::files::VERSION_DIR;
+use crate::upstream::snapshot;
+
+/// The file carries this behind its name until it is whole.
+const UNFINISHED: &str = "unfinished";
+
+pub(super) struct Export {
+    pub from: PathBuf,
+    pub from_log: PathBuf,
+    /// ZooKeeper's `dataDir`.
+    pub to: PathBuf,
+    /// As the servers have them: requests in the log are decided once more.
+    pub schemes: Schemes,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Exported {
+    pub snapshot: PathBuf,
+    pub znodes: usize,
+    pub ephemerals: usize,
+    pub sessions: usize,
+    /// Sessions that ZooKeeper gives another password than ours: their clients begin anew.
+    pub sessions_with_other_password: usize,
+    pub zxid: String,
+    /// Newer snapshots of ours that are damaged.
+    pub snapshots_passed_over: Vec<String>,
+}
+
+pub(super) fn run(export: Export) -> Result<Exported, OfflineError> {
+    let dir = export.to.join(VERSION_DIR);
+    refuse_used(&dir)?;
+    let (state, recovered) = recover(&export.from, &export.from_log, export.schemes)?;
+    let zxid = next_epoch(state.zxid().0, 0)?;
+    let image = image_of(&state, zxid);
+    let bytes = state.tree.data_bytes() + state.tree.path_bytes();
+    let sessions_with_other_password = state
+        .sessions
+        .iter()
+        .filter(|(id, session)| session.password != crate::upstream::password::of_session(id.0))
+        .count();
+    drop(state);
+    fs::create_dir_all(&dir).map_err(|source| StorageError::io(&dir, source))?;
+    let name = format!("snapshot.{:x}", zxid.0);
+    let (unfinished, path) = (dir.join(format!("{UNFINISHED}.{name}")), dir.join(&name));
+    {
+        let bar = Bar::new("writing", bytes);
+        snapshot::write(&unfinished, &image, &|bytes| bar.advance(bytes))?;
+    }
+    fs::rename(&unfinished, &path).map_err(|source| StorageError::io(&unfinished, source))?;
+    fsync_dir(&dir)?;
+    Ok(Exported {
+        snapshot: path,
+        znodes: image.len(),
+        ephemerals: image.ephemeral_count(),
+        sessions: image.sessions.len(),
+        sessions_with_other_password,
+        zxid: zxid.to_string(),
+        snapshots_passed_over: recovered.passed_over,
+    })
+}
+
+/// ZooKeeper would go by the newest of what is there.
+fn refuse_used(dir: &Path) -> Result<(), StorageError> {
+    match fs::read_dir(dir) {
+        Ok(mut names) => match names.next() {
+            Some(_) => Err(StorageError::Used {
+                path: dir.to_owned(),
+            }),
+            None => Ok(()),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(StorageError::io(dir, source)),
+    }
+}
+
+/// The state that a server would have when it has read this directory.
+pub(super) fn recover(
+    data_dir: &Path,
+    log_dir: &Path,
+    schemes: Schemes,
+) -> Result<(State, Recovered), OfflineError> {
+    let at_rest = AtRest::open(data_dir, log_dir)?;
+    let schemes = Arc::new(schemes);
+    let bar = Bar::new("reading", at_rest.snapshot_bytes()?);
+    let state = parking_lot::Mutex::new(State::new(Arc::clone(&schemes)));
+    let recovered = at_rest.recover(
+        &mut |reader| {
+            let mut builder = SnapshotBuilder::new(Arc::clone(&schemes));
+            while let Some(block) = reader.next_block().map_err(|error| error.to_string())? {
+                bar.advance(block.len() as u64);
+                builder.add(&block)?;
+            }
+            *state.lock() = builder.finish()?;
+            Ok(())
+        },
+        &mut |committed| {
+            let mut state = state.lock();
+            state.begin_entry(LogPosition {
+                term: committed.term,
+                index: committed.index,
+            });
+            if let Some((header, requests)) = entry::open(&committed.payload) {
+                state.begin_batch(&header);
+                for request in requests {
+                    state.evaluate(&header, &request);
+                }
+            }
+        },
+    )?;
+    Ok((state.into_inner(), recovered))
+}

@@ -1,0 +1,43 @@
+//! `mv source target`: moves a subtree. Beyond upstream.
+
+use crate::client::Change;
+
+use super::{Call, Command, Failure, Origin, PLAIN, Shell, checked, subtree};
+
+pub(super) const COMMAND: Command = Command {
+    name: "mv",
+    usage: "path target",
+    help: "moves a subtree at once, to target or below it if that exists",
+    origin: Origin::Ours,
+    ..PLAIN
+};
+
+pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
+    let parsed = call.parse_words(2)?;
+    let (source, target) = (checked(&parsed.words[1])?, checked(&parsed.words[2])?);
+    let nodes = subtree::read(shell, source).await?;
+    let target = subtree::destination(shell, source, target).await?;
+    if subtree::is_within(&target, source) {
+        return Err(Failure::new(format!("{target} is within {source}")));
+    }
+    if let Some(node) = nodes.iter().find(|node| node.is_ephemeral()) {
+        let path = node.path(source);
+        return Err(Failure::new(format!(
+            "{path} is ephemeral and belongs to its session; nothing was moved"
+        )));
+    }
+    let mut changes = subtree::creations(&nodes, &target);
+    // Whoever changes one of them meanwhile keeps the change: the deletion is of what was read.
+    changes.extend(nodes.iter().rev().map(|node| Change::Delete {
+        path: node.path(source),
+        version: node.stat.version,
+    }));
+    if !subtree::fit_together(&changes) {
+        return Err(Failure::new(format!(
+            "{source} is too large to be moved at once; copy it with cp, then use deleteall"
+        )));
+    }
+    subtree::apply(shell, &changes).await?;
+    shell.output.note(&format!("Created {target}"));
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! `owners [path]`: which session holds which ephemeral znodes, and from where. Beyond upstream.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::client::ask;
+
+use super::super::output::Colour;
+use super::walk::Walk;
+use super::{
+    Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Origin, PLAIN, Shell, checked,
+    form, subtree,
+};
+
+/// Nodes looked at together.
+const PORTION: usize = 1024;
+
+pub(super) const COMMAND: Command = Command {
+    name: "owners",
+    usage: "[path]",
+    grammar: Grammar {
+        options: &[OUTPUT_OPTION],
+        choice: Choice::Free,
+    },
+    help: "prints which session holds which ephemeral znodes, and from where as far as the \
+           servers' word cons tells",
+    origin: Origin::Ours,
+    ..PLAIN
+};
+
+pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
+    let parsed = call.parse()?;
+    let form = form(&parsed)?;
+    let root = match parsed.words.get(1) {
+        Some(path) => checked(path)?,
+        None => "/",
+    };
+    let mut owned: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    let mut walk = Walk::start(shell, root, false).await?;
+    loop {
+        let mut portion = Vec::new();
+        while portion.len() < PORTION {
+            match walk.next(shell).await? {
+                Some(path) => portion.push(path),
+                None => break,
+            }
+        }
+        if portion.is_empty() {
+            break;
+        }
+        for (path, stat) in subtree::stats(shell, &portion).await? {
+            if stat.ephemeral_owner != 0 {
+                owned.entry(stat.ephemeral_owner).or_default().push(path);
+            }
+        }
+    }
+    let addresses = addresses(shell).await;
+    let own = shell.keeper.session_id();
+    for (session, paths) in owned {
+        let address = addresses.get(&session);
+        if form == Form::Json {
+            shell.output.json(&json!({
+                "session": format!("{session:#x}"),
+                "address": address,
+                "isOwn": own == Some(session),
+                "paths": paths,
+            }));
+            continue;
+        }
+        let address = address.map_or("address unknown", String::as_str);
+        let own = if own == Some(session) { " (this shell)" } else { "" };
+        let id = shell.output.paint(Colour::Cyan, &format!("{session:#x}"));
+        shell.output.line(&format!("{id} {address}{own}"));
+        for path in paths {
+            shell.output.line(&format!("    {path}"));
+        }
+    }
+    Ok(())
+}
+
+/// Where the sessions are connected from, as the servers of the connect string tell.
+async fn addresses(shell: &mut Shell) -> BTreeMap<i64, String> {
+    let keeper = shell.keeper.clone();
+    let asked = keeper.servers().iter().map(|server| ask(server, "cons"));
+    let answers = shell.wait(join_all(asked)).await;
+    // A server that is down or does not allow the word knows nothing.
+    let lines = answers.iter().filter_map(|answer| answer.as_deref().ok());
+    lines.flat_map(str::lines).filter_map(connection).collect()
+}
+
+/// Session and address of a line such as ` /127.0.0.1:4711[1](queued=0,…,sid=0x1001,…)`.
+fn connection(line: &str) -> Option<(i64, String)> {
+    let (address, rest) = line.trim_start().strip_prefix('/')?.rsplit_once('[')?;
+    let (_, sid) = rest.split_once("sid=0x")?;
+    let digits = sid.split([',', ')']).next()?;
+    let session = u64::from_str_radix(digits, 16).ok()?;
+    Some((session.cast_signed(), address.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_read_from_cons() {
+        let line = " /127.0.0.1:40060[1](queued=0,recved=6,sent=6,sid=0x100001c1d820002,lop=PING)";
+        let expected = (0x0100_001c_1d82_0002, "127.0.0.1:40060".to_owned());
+        assert_eq!(connection(line), Some(expected));
+        let line = " /[0:0:0:0:0:0:0:1]:5[1](queued=0,sid=0xff00000000000001,lop=NA)";
+        let expected = (-0x00ff_ffff_ffff_ffff, "[0:0:0:0:0:0:0:1]:5".to_owned());
+        assert_eq!(connection(line), Some(expected));
+        assert_eq!(connection(" /127.0.0.1:40060[0](queued=0,recved=1,sent=0)"), None);
+    }
+}

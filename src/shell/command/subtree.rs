@@ -1,0 +1,220 @@
+//! Subtrees read and written as a whole, for the commands beyond upstream's.
+//!
+//! **Invariant:** no request is above [`REQUEST_BYTES_MAX`], or it holds a single node; servers close
+//! the connection of a client whose request is above `jute.maxbuffer`, 1 MiB by default.
+
+use futures_util::future::join_all;
+use jute::ErrorCode;
+use jute::proto::{Acl, Stat};
+
+use crate::client::Change;
+
+use super::super::path::join;
+use super::{Failure, Shell, walk};
+
+/// Reads in flight together.
+const PIPELINE: usize = 64;
+/// Paths, data and access control lists in one request.
+const REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// Changes in one request.
+const REQUEST_LEN_MAX: usize = 1000;
+/// Bytes of a change beside what it holds, roughly.
+const CHANGE_BYTES: usize = 64;
+
+/// One node of a subtree.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    /// From the subtree's root on; empty for the root itself.
+    pub(super) relative: String,
+    pub(super) data: Option<Vec<u8>>,
+    pub(super) acl: Vec<Acl<'static>>,
+    pub(super) stat: Stat,
+}
+
+impl Node {
+    pub(super) fn is_ephemeral(&self) -> bool {
+        self.stat.ephemeral_owner != 0
+    }
+
+    /// Where the node is when the subtree stands at `root`.
+    pub(super) fn path(&self, root: &str) -> String {
+        match (root, self.relative.as_str()) {
+            (root, "") => root.to_owned(),
+            ("/", relative) => relative.to_owned(),
+            (root, relative) => format!("{root}{relative}"),
+        }
+    }
+}
+
+/// The stat of each path that is still there.
+pub(super) async fn stats(
+    shell: &mut Shell,
+    paths: &[String],
+) -> Result<Vec<(String, Stat)>, Failure> {
+    let keeper = shell.keeper.clone();
+    let mut stats = Vec::with_capacity(paths.len());
+    for paths in paths.chunks(PIPELINE) {
+        let asked = paths.iter().map(|path| keeper.exists(path, false));
+        let answers = shell.wait(join_all(asked)).await;
+        for (path, answer) in paths.iter().zip(answers) {
+            let found = answer.map_err(|code| Failure::refused(code, Some(path)))?;
+            stats.extend(found.map(|stat| (path.clone(), stat)));
+        }
+    }
+    Ok(stats)
+}
+
+/// Data and stat of each path that is still there.
+pub(super) async fn data(
+    shell: &mut Shell,
+    paths: &[String],
+) -> Result<Vec<(String, Option<Vec<u8>>, Stat)>, Failure> {
+    let keeper = shell.keeper.clone();
+    let mut found = Vec::with_capacity(paths.len());
+    for paths in paths.chunks(PIPELINE) {
+        let asked = paths.iter().map(|path| keeper.data(path, false));
+        let answers = shell.wait(join_all(asked)).await;
+        for (path, answer) in paths.iter().zip(answers) {
+            match answer {
+                Ok((data, stat)) => found.push((path.clone(), data, stat)),
+                Err(ErrorCode::NO_NODE) => {}
+                Err(code) => return Err(Failure::refused(code, Some(path))),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A subtree with data and access control lists, parents first. Nobody can see that a node is a
+/// container or has a time to live; here it is a plain one. ZooKeeper's own `/zookeeper` is left
+/// out unless it is asked for.
+pub(super) async fn read(shell: &mut Shell, root: &str) -> Result<Vec<Node>, Failure> {
+    let mut paths = walk::by_level(shell, root).await?;
+    if root == "/" {
+        paths.retain(|path| path != "/zookeeper" && !path.starts_with("/zookeeper/"));
+    }
+    let keeper = shell.keeper.clone();
+    let nodes = data(shell, &paths).await?;
+    let mut read = Vec::with_capacity(nodes.len());
+    for nodes in nodes.chunks(PIPELINE) {
+        let asked = nodes.iter().map(|(path, ..)| keeper.acl(path));
+        let answers = shell.wait(join_all(asked)).await;
+        for ((path, data, stat), answer) in nodes.iter().zip(answers) {
+            let acl = match answer {
+                Ok((acl, _)) => acl,
+                Err(ErrorCode::NO_NODE) => continue,
+                Err(code) => return Err(Failure::refused(code, Some(path))),
+            };
+            read.push(Node {
+                relative: relative(root, path),
+                data: data.clone(),
+                acl,
+                stat: *stat,
+            });
+        }
+    }
+    Ok(read)
+}
+
+fn relative(root: &str, path: &str) -> String {
+    match root {
+        "/" if path == "/" => String::new(),
+        "/" => path.to_owned(),
+        _ => path[root.len()..].to_owned(),
+    }
+}
+
+/// The changes that create nodes at `root`; ephemeral ones stay with their owners.
+pub(super) fn creations(nodes: &[Node], root: &str) -> Vec<Change> {
+    let lasting = nodes.iter().filter(|node| !node.is_ephemeral());
+    let changes = lasting.map(|node| Change::Create {
+        path: node.path(root),
+        data: node.data.clone(),
+        acl: node.acl.clone(),
+    });
+    changes.collect()
+}
+
+/// Whether changes fit into one request.
+pub(super) fn fit_together(changes: &[Change]) -> bool {
+    changes.len() <= REQUEST_LEN_MAX && changes.iter().map(size).sum::<usize>() <= REQUEST_BYTES_MAX
+}
+
+/// Applies changes in as few requests as possible; each of them is atomic.
+///
+/// # Errors
+/// The first change that failed; those in the requests before it have been applied.
+pub(super) async fn apply(shell: &mut Shell, changes: &[Change]) -> Result<(), Failure> {
+    let mut begin = 0;
+    while begin < changes.len() {
+        let mut end = begin;
+        let mut bytes = 0;
+        while let Some(change) = changes.get(end) {
+            bytes += size(change);
+            if end > begin && (bytes > REQUEST_BYTES_MAX || end - begin == REQUEST_LEN_MAX) {
+                break;
+            }
+            end += 1;
+        }
+        let keeper = shell.keeper.clone();
+        let applied = shell.wait(keeper.apply(&changes[begin..end])).await;
+        applied.map_err(|(index, code)| {
+            let path = index.and_then(|index| changes.get(begin + index));
+            Failure::refused(code, path.map(Change::path))
+        })?;
+        begin = end;
+    }
+    Ok(())
+}
+
+fn size(change: &Change) -> usize {
+    let held = match change {
+        Change::Create { data, acl, .. } => {
+            let acl = acl.iter().map(|entry| {
+                let texts = [&entry.id.scheme, &entry.id.id];
+                let lengths = texts.map(|text| text.as_deref().map_or(0, str::len));
+                lengths.iter().sum::<usize>() + CHANGE_BYTES
+            });
+            data.as_deref().map_or(0, <[u8]>::len) + acl.sum::<usize>()
+        }
+        Change::SetData { data, .. } => data.as_deref().map_or(0, <[u8]>::len),
+        Change::Delete { .. } => 0,
+    };
+    change.path().len() + held + CHANGE_BYTES
+}
+
+/// The path that a node of `path`'s name has below `target`, when `target` exists; as cp and mv of
+/// files do.
+pub(super) async fn destination(
+    shell: &mut Shell,
+    path: &str,
+    target: &str,
+) -> Result<String, Failure> {
+    let keeper = shell.keeper.clone();
+    let found = shell.wait(keeper.exists(target, false)).await;
+    let found = found.map_err(|code| Failure::refused(code, Some(target)))?;
+    let name = path.rsplit('/').next().unwrap_or_default();
+    Ok(match found {
+        Some(_) if !name.is_empty() => join(target, name),
+        _ => target.to_owned(),
+    })
+}
+
+/// Whether `path` is `root` or below it.
+pub(super) fn is_within(path: &str, root: &str) -> bool {
+    root == "/"
+        || path == root
+        || path
+            .strip_prefix(root)
+            .is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Says which nodes stay where they are.
+pub(super) fn note_ephemerals(shell: &mut Shell, nodes: &[Node], root: &str) {
+    for node in nodes.iter().filter(|node| node.is_ephemeral()) {
+        let path = node.path(root);
+        shell.output.note(&format!(
+            "{path} is ephemeral and belongs to its session; left out"
+        ));
+    }
+}

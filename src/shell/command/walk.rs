@@ -1,0 +1,80 @@
+//! Walks through a subtree (`ZKUtil.java`).
+
+use std::collections::VecDeque;
+
+use futures_util::future::join_all;
+use jute::ErrorCode;
+
+use super::super::path::join;
+use super::{Failure, Shell};
+
+/// Lists in flight together.
+const PIPELINE: usize = 64;
+
+/// A node, then its children by name, then each child's subtree likewise without the child.
+pub(super) struct Walk {
+    watch: bool,
+    /// Seen, to be given out.
+    ready: VecDeque<String>,
+    /// Given out, children not asked for yet; the next one last.
+    unlisted: Vec<String>,
+}
+
+impl Walk {
+    /// # Errors
+    /// There is no such node, or it cannot be read.
+    pub(super) async fn start(shell: &mut Shell, path: &str, watch: bool) -> Result<Self, Failure> {
+        let keeper = shell.keeper.clone();
+        let read = shell.wait(keeper.data(path, watch)).await;
+        read.map_err(|code| Failure::refused(code, Some(path)))?;
+        Ok(Self {
+            watch,
+            ready: [path.to_owned()].into(),
+            unlisted: vec![path.to_owned()],
+        })
+    }
+
+    /// The next node; those that have gone meanwhile are left out.
+    pub(super) async fn next(&mut self, shell: &mut Shell) -> Result<Option<String>, Failure> {
+        loop {
+            if let Some(path) = self.ready.pop_front() {
+                return Ok(Some(path));
+            }
+            let Some(path) = self.unlisted.pop() else {
+                return Ok(None);
+            };
+            let keeper = shell.keeper.clone();
+            let names = match shell.wait(keeper.children(&path, self.watch)).await {
+                Ok((mut names, _)) => {
+                    names.sort();
+                    names
+                }
+                Err(ErrorCode::NO_NODE) => continue,
+                Err(code) => return Err(Failure::refused(code, Some(&path))),
+            };
+            let children = names.iter().map(|name| join(&path, name));
+            self.ready.extend(children.clone());
+            self.unlisted.extend(children.rev());
+        }
+    }
+}
+
+/// A node and all below it, those further up first.
+pub(super) async fn by_level(shell: &mut Shell, path: &str) -> Result<Vec<String>, Failure> {
+    let keeper = shell.keeper.clone();
+    let mut tree = vec![path.to_owned()];
+    let mut listed = 0;
+    while listed < tree.len() {
+        let nodes = &tree[listed..tree.len().min(listed + PIPELINE)];
+        let asked = nodes.iter().map(|node| keeper.children(node, false));
+        let answers = shell.wait(join_all(asked)).await;
+        let mut found = Vec::new();
+        for (node, answer) in nodes.iter().zip(answers) {
+            let (names, _) = answer.map_err(|code| Failure::refused(code, Some(node)))?;
+            found.extend(names.iter().map(|name| join(node, name)));
+            listed += 1;
+        }
+        tree.extend(found);
+    }
+    Ok(tree)
+}

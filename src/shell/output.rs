@@ -1,0 +1,253 @@
+//! What the shell prints: results on stdout, the rest on stderr, colours on a terminal only.
+
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jute::proto::{Acl, Stat, perms};
+use rustyline::ExternalPrinter;
+use serde_json::{Value, json};
+
+/// Bytes in a row of a hex dump.
+const HEX_ROW: usize = 16;
+
+/// Where and how to print.
+pub(super) struct Output {
+    stdout: BufWriter<Stdout>,
+    /// Prints above the line that is being edited.
+    printer: Option<Box<dyn ExternalPrinter + Send>>,
+    stdout_colours: bool,
+    stderr_colours: bool,
+    /// Nobody reads stdout any more.
+    is_closed: bool,
+}
+
+/// Select Graphic Rendition numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Colour {
+    Red = 31,
+    Yellow = 33,
+    Cyan = 36,
+    Grey = 90,
+}
+
+impl Output {
+    pub(super) fn new() -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self {
+            stdout: BufWriter::new(io::stdout()),
+            printer: None,
+            stdout_colours: wanted && io::stdout().is_terminal(),
+            stderr_colours: wanted && io::stderr().is_terminal(),
+            is_closed: false,
+        }
+    }
+
+    pub(super) fn set_printer(&mut self, printer: Box<dyn ExternalPrinter + Send>) {
+        self.printer = Some(printer);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Text in a colour, where stdout shows any.
+    pub(super) fn paint(&self, colour: Colour, text: &str) -> String {
+        paint(self.stdout_colours, colour, text)
+    }
+
+    /// A line on stdout.
+    pub(super) fn line(&mut self, text: &str) {
+        self.raw(text.as_bytes());
+        self.raw(b"\n");
+    }
+
+    /// Bytes on stdout, as they are.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        if self.stdout.write_all(bytes).is_err() {
+            self.is_closed = true;
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        if self.stdout.flush().is_err() {
+            self.is_closed = true;
+        }
+    }
+
+    /// A line on stderr that is no failure.
+    pub(super) fn note(&mut self, text: &str) {
+        // In the order of happening, where both are one terminal or one file.
+        self.flush();
+        eprintln_quietly(text);
+    }
+
+    /// A line on stderr that tells of a failure.
+    pub(super) fn failure(&mut self, text: &str) {
+        self.flush();
+        eprintln_quietly(&paint(self.stderr_colours, Colour::Red, text));
+    }
+
+    /// An event's block, above the line that is being edited if there is one.
+    pub(super) fn event(&mut self, text: &str) {
+        let title = self.paint(Colour::Yellow, "WATCHER::");
+        let block = format!("\n{title}\n\n{text}\n");
+        self.flush();
+        match &mut self.printer {
+            Some(printer) => {
+                if printer.print(block).is_err() {
+                    self.is_closed = true;
+                }
+            }
+            None => {
+                self.raw(block.as_bytes());
+                self.flush();
+            }
+        }
+    }
+
+    /// A value as JSON on one line.
+    pub(super) fn json(&mut self, value: &Value) {
+        self.line(&value.to_string());
+    }
+
+    pub(super) fn stat(&mut self, stat: &Stat) {
+        let zxid = |zxid: i64| format!("{zxid:#x}");
+        for (name, value) in [
+            ("cZxid", zxid(stat.czxid)),
+            ("ctime", java_date(stat.ctime)),
+            ("mZxid", zxid(stat.mzxid)),
+            ("mtime", java_date(stat.mtime)),
+            ("pZxid", zxid(stat.pzxid)),
+            ("cversion", stat.cversion.to_string()),
+            ("dataVersion", stat.version.to_string()),
+            ("aclVersion", stat.aversion.to_string()),
+            ("ephemeralOwner", zxid(stat.ephemeral_owner)),
+            ("dataLength", stat.data_length.to_string()),
+            ("numChildren", stat.num_children.to_string()),
+        ] {
+            let name = self.paint(Colour::Cyan, name);
+            self.line(&format!("{name} = {value}"));
+        }
+    }
+}
+
+fn paint(is_on: bool, colour: Colour, text: &str) -> String {
+    if is_on && !text.is_empty() {
+        format!("\x1b[{}m{text}\x1b[0m", colour as u8)
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Nobody is left to hear of a stderr that is closed.
+fn eprintln_quietly(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// `Date.toString` of Java, in the local time zone.
+fn java_date(ms: i64) -> String {
+    match Timestamp::from_millisecond(ms) {
+        Ok(time) => {
+            let local = time.to_zoned_datetime(TimeZone::system());
+            local.strftime("%a %b %d %H:%M:%S %Z %Y").to_string()
+        }
+        // Only a date beyond the year 9999.
+        Err(_) => format!("{ms} ms"),
+    }
+}
+
+/// Permissions in upstream's order.
+pub(super) fn perms_text(bits: i32) -> String {
+    let letters = [
+        (perms::CREATE, 'c'),
+        (perms::DELETE, 'd'),
+        (perms::READ, 'r'),
+        (perms::WRITE, 'w'),
+        (perms::ADMIN, 'a'),
+    ];
+    let granted = letters.iter().filter(|(bit, _)| bits & bit != 0);
+    granted.map(|(_, letter)| *letter).collect()
+}
+
+/// Netty's `ByteBufUtil.prettyHexDump`.
+pub(super) fn hex_dump(data: &[u8]) -> String {
+    if data.is_empty() {
+        return String::new();
+    }
+    let mut dump = String::from(concat!(
+        "         +-------------------------------------------------+\n",
+        "         |  0  1  2  3  4  5  6  7  8  9  a  b  c  d  e  f |\n",
+        "+--------+-------------------------------------------------+----------------+",
+    ));
+    for (row, bytes) in data.chunks(HEX_ROW).enumerate() {
+        let mut hex = String::new();
+        for byte in bytes {
+            let _ = write!(hex, " {byte:02x}");
+        }
+        let shown = bytes.iter().map(|byte| match byte {
+            0x20..=0x7e => char::from(*byte),
+            _ => '.',
+        });
+        let shown: String = shown.collect();
+        let _ = write!(dump, "\n|{:08x}|{hex:<48} |{shown:<16}|", row * HEX_ROW);
+    }
+    dump.push_str(
+        "\n+--------+-------------------------------------------------+----------------+",
+    );
+    dump
+}
+
+// ---- JSON --------------------------------------------------------------------------------------
+
+pub(super) fn stat_json(stat: &Stat) -> Value {
+    json!({
+        "cZxid": stat.czxid,
+        "ctime": stat.ctime,
+        "mZxid": stat.mzxid,
+        "mtime": stat.mtime,
+        "pZxid": stat.pzxid,
+        "cversion": stat.cversion,
+        "dataVersion": stat.version,
+        "aclVersion": stat.aversion,
+        "ephemeralOwner": stat.ephemeral_owner,
+        "dataLength": stat.data_length,
+        "numChildren": stat.num_children,
+    })
+}
+
+pub(super) fn acl_json(acl: &[Acl<'_>]) -> Value {
+    let entries = acl.iter().map(|entry| {
+        json!({
+            "scheme": entry.id.scheme.as_deref().unwrap_or_default(),
+            "id": entry.id.id.as_deref().unwrap_or_default(),
+            "perms": perms_text(entry.perms),
+        })
+    });
+    Value::Array(entries.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_dumps_are_nettys() {
+        let expected = "         +-------------------------------------------------+
+         |  0  1  2  3  4  5  6  7  8  9  a  b  c  d  e  f |
++--------+-------------------------------------------------+----------------+
+|00000000| c3 bc 6e 00 30 31 32 33 34 35 36 37 38 39 61 7e |..n.0123456789a~|
+|00000010| 7f                                              |.               |
++--------+-------------------------------------------------+----------------+";
+        assert_eq!(hex_dump(b"\xc3\xbcn\x000123456789a~\x7f"), expected);
+        assert_eq!(hex_dump(b""), "");
+    }
+
+    #[test]
+    fn permissions_are_in_upstreams_order() {
+        assert_eq!(perms_text(perms::ALL), "cdrwa");
+        assert_eq!(perms_text(perms::READ | perms::ADMIN), "ra");
+    }
+}
