@@ -129,8 +129,8 @@ impl Scrape {
 }
 
 fn is_missing(name: &str) -> bool {
-    let families = MISSING.iter().any(|(prefix, _)| name.starts_with(prefix));
-    families && !NOT_MISSING.contains(&name)
+    let families = MISSING.iter().any(|(prefix, _)| name.contains(prefix));
+    families && !NOT_MISSING.iter().any(|own| name.contains(own))
 }
 
 /// What differs between the names of two servers in the same place.
