@@ -396,10 +396,12 @@ impl Config {
     /// started.
     #[must_use]
     pub fn embedded_default() -> Self {
-        Self {
+        let mut config = Self {
             client_listen: Some(embedded_listen()),
             ..Self::default()
-        }
+        };
+        config.admin.listen.host = embedded_listen().host;
+        config
     }
 
     /// The embedded default as `-D` words change it.
@@ -408,8 +410,10 @@ impl Config {
     /// The first word that breaks a rule.
     pub fn embedded(flags: &JvmFlags) -> Result<(Self, Vec<Notice>), ConfigError> {
         let mut draft = Draft::new();
-        draft.take_flags(flags)?;
         let listen = embedded_listen();
+        // Nobody else is to reach what nobody has configured.
+        draft.config.admin.listen.host.clone_from(&listen.host);
+        draft.take_flags(flags)?;
         draft.data_dir = Some(Self::default().data_dir);
         draft.client_port = listen.port;
         draft.client_port_address = Some(listen.host);

@@ -1,7 +1,7 @@
 //! What the leader does for itself and for the others: turns waiting requests into entries, moves
 //! sessions between servers, answers questions.
 //!
-//! Batching is natural, not timed: while entries are being written, requests gather in the next
+//! Batching is natural, not timed: while an entry is being written, requests gather in the next
 //! one. With a single client in flight an entry is one request and waits for nobody.
 
 use std::pin::Pin;

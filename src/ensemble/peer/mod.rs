@@ -395,7 +395,9 @@ impl Identity {
     async fn answer(&self, stream: Stream) -> Result<Peer, HandshakeError> {
         let mut reader = FrameReader::new(stream.reader, HELLO_BYTES_MAX);
         let mut writer = FrameWriter::new(stream.writer);
-        let frame = reader.next().await?.ok_or(HandshakeError::Stranger)?;
+        // Whoever gives up dialling says nothing.
+        let ended = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let frame = reader.next().await?.ok_or_else(ended)?;
         let hello = Hello::decode(frame.body.clone())
             .filter(|_| frame.kind == HELLO)
             .ok_or(HandshakeError::Stranger)?;
