@@ -63,8 +63,24 @@ fn log_of(ensemble: &Ensemble, id: usize) -> Result<String> {
 }
 
 /// zxid and digest of a server's tree.
-fn digest(ensemble: &Ensemble, id: usize) -> Result<String> {
-    ensemble.word(id, "hash")
+/// Servers note the digest behind one zxid in so many.
+const NOTED_EVERY: usize = 128;
+
+/// Returns when both servers have noted the same digest behind the same zxid, which lies behind what
+/// was written before.
+async fn agree(ensemble: &Ensemble, one: usize, other: usize, writer: &Client) -> Result<()> {
+    for _ in 0..NOTED_EVERY {
+        writer.set_data("/data", b"one more", None).await?;
+    }
+    let last = |id| -> Result<Option<String>> {
+        let noted = ensemble.word(id, "hash")?;
+        Ok(noted.lines().last().map(str::to_owned))
+    };
+    until("equal digests", || {
+        let noted = last(one)?;
+        Ok(noted.is_some() && noted == last(other)?)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -119,10 +135,7 @@ async fn a_server_without_its_data_gets_a_snapshot_and_the_log_behind_it() -> Re
         Ok(log_of(&ensemble, wiped)?.contains("caught up"))
     })
     .await?;
-    until("equal digests", || {
-        Ok(digest(&ensemble, wiped)? == digest(&ensemble, leader)?)
-    })
-    .await?;
+    agree(&ensemble, wiped, leader, &writer).await?;
     // It votes again: with it and one more there is a quorum.
     ensemble.kill(leader)?;
     let again = client(ensemble.addr(wiped)).await?;
@@ -216,10 +229,7 @@ async fn a_server_whose_state_differs_fetches_it_anew() -> Result<()> {
     })
     .await?;
     ensemble.wait_serving(other)?;
-    until("equal digests", || {
-        Ok(digest(&ensemble, other)? == digest(&ensemble, leader)?)
-    })
-    .await?;
+    agree(&ensemble, other, leader, &writer).await?;
     assert!(
         ensemble
             .data_dir(other)?
