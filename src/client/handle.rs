@@ -11,7 +11,7 @@ use jute::proto::{
     GetChildren2Response, GetChildrenRequest, GetDataRequest, GetDataResponse, Id, SetDataRequest,
     SetDataResponse, Stat, SyncRequest, perms,
 };
-use jute::{Encode, ErrorCode, OpCode, text};
+use jute::{Encode, ErrorCode, OpCode, Str, text};
 use tokio::net::ToSocketAddrs;
 use tokio::sync::{mpsc, oneshot};
 
@@ -257,9 +257,7 @@ impl Client {
         let request = GetChildrenRequest { path, watch };
         let message = self.call(OpCode::GET_CHILDREN2, &request).await?;
         let response: GetChildren2Response<'_> = message.read()?;
-        let names = response.children.unwrap_or_default().into_iter();
-        let names = names.map(|name| name.unwrap_or_default().into_owned());
-        Ok((names.collect(), response.stat))
+        Ok((owned(response.children), response.stat))
     }
 
     pub async fn sync(&self, path: &str) -> Result<(), ClientError> {
@@ -339,4 +337,12 @@ pub fn open_acl() -> Acl<'static> {
             id: text("anyone"),
         },
     }
+}
+
+/// Names of a reply, kept.
+pub(super) fn owned(names: Option<Vec<Str<'_>>>) -> Vec<String> {
+    let names = names.unwrap_or_default().into_iter();
+    names
+        .map(|name| name.unwrap_or_default().into_owned())
+        .collect()
 }

@@ -14,12 +14,11 @@
 //!
 //! Upstream counterparts: `ClientCnxn.java`, `ZooKeeper.java`.
 
+mod ask;
 mod driver;
 mod handle;
 mod hosts;
 mod keeper;
-#[cfg(test)]
-mod keeper_tests;
 mod watches;
 mod wire;
 
@@ -30,10 +29,11 @@ use jute::frame::FrameError;
 use jute::proto::PASSWORD_LEN;
 use jute::{DecodeError, ErrorCode};
 
+pub use ask::ask;
 pub use handle::{Client, Events, Pending, open_acl};
 pub use hosts::{Host, Hosts, HostsError};
 pub use keeper::{
-    CONFIG_PATH, Change, CreateOptions, Keeper, Notice, Notices, SessionChange, SessionState, ask,
+    CONFIG_PATH, Change, CreateOptions, Keeper, Notice, Notices, SessionChange, SessionState,
 };
 pub use watches::{Removed, WatchKind};
 pub use wire::{Empty, Encoded, Message, Wire};
