@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::facts::{self, Value, average_ms, whole_ms};
 use super::json::{Fields, Json, fields};
-use super::words::{self, Sources};
+use super::{Sources, words};
 use crate::ensemble::Member;
 use crate::pipeline::Conn;
 use crate::types::SessionId;
@@ -29,7 +29,7 @@ pub(super) enum Does {
 
 /// A question and where its answer is found.
 pub(super) struct Asked<'a> {
-    pub(super) sources: Sources<'a>,
+    pub(super) sources: &'a Sources,
     /// What stands behind the `?`, in its order.
     pub(super) parameters: &'a [(String, String)],
     /// The configuration file as it was at the start.
@@ -149,7 +149,7 @@ fn nothing(_: &Asked<'_>) -> Answer {
 }
 
 fn configuration(asked: &Asked<'_>) -> Answer {
-    let config = asked.sources.config;
+    let config = &asked.sources.config;
     let listen = config.client_listen.as_ref();
     let dir = |dir: &std::path::Path| Json::Text(dir.display().to_string());
     let ms = |ms: u32| Json::from(i64::from(ms));
@@ -196,7 +196,7 @@ fn brief(conn: &Conn) -> Fields {
     ])
 }
 
-fn full(sources: Sources<'_>, conn: &Conn) -> Fields {
+fn full(sources: &Sources, conn: &Conn) -> Fields {
     let mut all = brief(conn);
     let (session, stats) = (conn.session(), conn.stats());
     if session == SessionId(0) {
@@ -226,11 +226,7 @@ fn full(sources: Sources<'_>, conn: &Conn) -> Fields {
     all
 }
 
-fn put_connections(
-    asked: &Asked<'_>,
-    fields: &mut Fields,
-    shown: fn(Sources<'_>, &Conn) -> Fields,
-) {
+fn put_connections(asked: &Asked<'_>, fields: &mut Fields, shown: fn(&Sources, &Conn) -> Fields) {
     let connections = asked.sources.core.connections();
     let list = connections.iter().take(LIST_LEN_MAX);
     let list = list.map(|conn| Json::Object(shown(asked.sources, conn)));
@@ -251,7 +247,7 @@ fn stats(asked: &Asked<'_>) -> Answer {
 }
 
 fn dirs(asked: &Asked<'_>) -> Answer {
-    let config = asked.sources.config;
+    let config = &asked.sources.config;
     [
         ("datadir_size", words::dir_bytes(&config.data_dir).into()),
         ("logdir_size", words::dir_bytes(&config.data_log_dir).into()),
@@ -260,7 +256,7 @@ fn dirs(asked: &Asked<'_>) -> Answer {
 }
 
 fn dump(asked: &Asked<'_>) -> Answer {
-    let core = asked.sources.core;
+    let core = &asked.sources.core;
     let ids = |ids: &mut dyn Iterator<Item = SessionId>| {
         Json::list(ids.take(LIST_LEN_MAX).map(|id| Json::from(id.0)))
     };
@@ -456,7 +452,7 @@ fn sizes([last, min, max]: [i64; 3]) -> Json {
 
 fn server_stats(asked: &Asked<'_>) -> Answer {
     let sources = asked.sources;
-    let (core, config) = (sources.core, sources.config);
+    let (core, config) = (&sources.core, &sources.config);
     let counters = &core.counters;
     let load = |counter: &std::sync::atomic::AtomicU64| Json::from(counter.load(Ordering::Relaxed));
     let latency = counters.latency.summary();
@@ -541,7 +537,7 @@ fn voting_view(asked: &Asked<'_>) -> Answer {
 }
 
 fn watch_summary(asked: &Asked<'_>) -> Answer {
-    let [connections, paths, total] = words::data_watch_totals(asked.sources.core);
+    let [connections, paths, total] = words::data_watch_totals(&asked.sources.core);
     [
         ("num_connections", connections.into()),
         ("num_paths", paths.into()),
@@ -551,7 +547,7 @@ fn watch_summary(asked: &Asked<'_>) -> Answer {
 }
 
 fn watches(asked: &Asked<'_>) -> Answer {
-    let (by_path, is_all) = words::data_watches(asked.sources.core);
+    let (by_path, is_all) = words::data_watches(&asked.sources.core);
     let by_session = words::by_session(by_path).into_iter();
     let by_session = by_session.map(|(session, paths)| {
         let paths = paths.into_iter().map(Json::Text);
@@ -561,7 +557,7 @@ fn watches(asked: &Asked<'_>) -> Answer {
 }
 
 fn watches_by_path(asked: &Asked<'_>) -> Answer {
-    let (by_path, is_all) = words::data_watches(asked.sources.core);
+    let (by_path, is_all) = words::data_watches(&asked.sources.core);
     let by_path = by_path.into_iter().map(|(path, sessions)| {
         let sessions = sessions.into_iter().map(|session| session.0.into());
         (path, Json::list(sessions))

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::config::MetricsProvider;
 use crate::pipeline::{Core, LatencySummary, Service};
 
+use super::Sources;
 use super::recorder::{self, Series};
-use super::words::Sources;
 
 /// A figure's value; integers and doubles print differently.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,7 +57,7 @@ pub(super) const OBSERVER: &str = "observer";
 pub(super) const READ_ONLY: &str = "read-only";
 
 /// What this server is, in upstream's words; nothing while it does not serve.
-pub(super) fn role(sources: Sources<'_>) -> Option<&'static str> {
+pub(super) fn role(sources: &Sources) -> Option<&'static str> {
     match sources.core.service() {
         Service::Nobody => return None,
         Service::ReadOnly => return Some(READ_ONLY),
@@ -69,7 +69,7 @@ pub(super) fn role(sources: Sources<'_>) -> Option<&'static str> {
     let status = sources.ensemble.status();
     Some(if status.is_leader {
         LEADER
-    } else if status.is_voter || !is_listed_as_observer(sources.core) {
+    } else if status.is_voter || !is_listed_as_observer(&sources.core) {
         FOLLOWER
     } else {
         OBSERVER
@@ -90,7 +90,7 @@ fn is_listed_as_observer(core: &Core) -> bool {
 pub(super) const IN_TOUCH: Duration = Duration::from_secs(2);
 
 /// What a server tells of its place among the others.
-pub(super) fn peer_facts(sources: Sources<'_>, role: &str) -> Vec<(&'static str, String)> {
+pub(super) fn peer_facts(sources: &Sources, role: &str) -> Vec<(&'static str, String)> {
     let ensemble = sources.ensemble.status();
     let state = match role {
         LEADER => "leading",
@@ -107,7 +107,7 @@ pub(super) fn peer_facts(sources: Sources<'_>, role: &str) -> Vec<(&'static str,
 }
 
 /// Figures that only servers of an ensemble have, or only its leader.
-fn peer_gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
+fn peer_gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
     use Value::Integer;
     let role = role(sources);
     let status = sources.ensemble.status();
@@ -174,9 +174,9 @@ pub(super) fn node_count(core: &Core) -> usize {
 
 /// Figures that go up and down.
 #[must_use]
-pub(super) fn gauges(sources: Sources<'_>) -> Vec<(&'static str, Value)> {
+pub(super) fn gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
     use Value::{Double, Integer};
-    let core = sources.core;
+    let core = &sources.core;
     let latency = core.counters.latency.summary();
     let status = sources.ensemble.status();
     let (ephemerals, data_bytes, sessions, digest) = core.look(|state| {
@@ -324,13 +324,13 @@ const ADVANCED: [&str; 25] = [
 ];
 
 /// Whether the Prometheus provider is on.
-fn is_scraped(sources: Sources<'_>) -> bool {
+fn is_scraped(sources: &Sources) -> bool {
     matches!(sources.config.metrics, MetricsProvider::Prometheus { .. })
 }
 
 /// All figures as `mntr` and the command `monitor` show them. The names depend on who else reads
 /// them: with the Prometheus provider they are the scraped ones, and all numbers are doubles.
-pub(super) fn monitored(sources: Sources<'_>) -> Vec<(String, Value)> {
+pub(super) fn monitored(sources: &Sources) -> Vec<(String, Value)> {
     let scraped = is_scraped(sources);
     let mut all = Vec::new();
     let mut put = |name: String, value: Value| {
@@ -343,7 +343,7 @@ pub(super) fn monitored(sources: Sources<'_>) -> Vec<(String, Value)> {
     for (name, value) in gauges(sources) {
         put(name.to_owned(), value);
     }
-    for (series, value) in counters(sources.core) {
+    for (series, value) in counters(&sources.core) {
         put(labelled(&series, scraped, None), Value::Integer(value));
     }
     for (series, summary) in recorder::summaries() {
@@ -407,7 +407,7 @@ fn labelled(series: &Series, scraped: bool, quantile: Option<f64>) -> String {
 }
 
 /// What `srst` resets: with the default provider everything that is counted.
-pub(super) fn reset(sources: Sources<'_>) {
+pub(super) fn reset(sources: &Sources) {
     sources.core.counters.reset();
     if !is_scraped(sources) {
         recorder::reset();

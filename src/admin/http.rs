@@ -25,13 +25,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::io::ReaderStream;
 
+use super::Sources;
 use super::commands::{Answer, Asked, COMMANDS, Command, Does, find};
 use super::facts;
 use super::json::{Fields, Json, fields};
-use super::words::Sources;
 use crate::config::Config;
-use crate::ensemble::Ensemble;
-use crate::pipeline::Core;
 
 /// Connections at the same time; who comes later waits.
 const CONNECTIONS_MAX: usize = 64;
@@ -52,9 +50,7 @@ servers, put the snapshot into dataDir/snapshots of an empty data directory and 
 
 /// What the commands look at, and when they were last used.
 struct Admin {
-    core: Arc<Core>,
-    ensemble: Arc<Ensemble>,
-    config: Arc<Config>,
+    sources: Sources,
     initial_configuration: String,
     at_once: Semaphore,
     snapshots: Limiter,
@@ -86,13 +82,8 @@ impl Limiter {
 }
 
 /// Serves until the server stops.
-pub async fn run(
-    listener: TcpListener,
-    core: Arc<Core>,
-    ensemble: Arc<Ensemble>,
-    config: Arc<Config>,
-    mut stopped: watch::Receiver<bool>,
-) {
+pub async fn run(listener: TcpListener, sources: Sources, mut stopped: watch::Receiver<bool>) {
+    let config = &sources.config;
     if let Ok(address) = listener.local_addr() {
         // Scripts look for this line.
         tracing::info!(
@@ -103,22 +94,20 @@ pub async fn run(
         );
     }
     let url = config.admin.command_url.clone();
+    let idle = Duration::from_millis(config.admin.idle_timeout_ms.into());
     let interval = Duration::from_millis(config.admin.rate_interval_ms.into());
     let admin = Arc::new(Admin {
-        initial_configuration: initial_configuration(&config),
-        core,
-        ensemble,
+        initial_configuration: initial_configuration(config),
         at_once: Semaphore::new(COMMANDS_AT_ONCE),
         snapshots: Limiter::new(interval / SNAPSHOTS_PER_RESTORE),
         restores: Limiter::new(interval),
-        config: Arc::clone(&config),
+        sources,
     });
     let routes = Router::new()
         .route(&url, any(list))
         .route(&format!("{url}/"), any(list))
         .route(&format!("{url}/{{*name}}"), any(command))
         .with_state(admin);
-    let idle = Duration::from_millis(config.admin.idle_timeout_ms.into());
     serve(listener, routes, idle, &mut stopped).await;
 }
 
@@ -202,7 +191,7 @@ async fn list(method: Method, State(admin): State<Arc<Admin>>) -> Response {
     if let Some(refused) = refuse(&method) {
         return refused;
     }
-    let url = &admin.config.admin.command_url;
+    let url = &admin.sources.config.admin.command_url;
     let links = COMMANDS.iter().map(|command| {
         let name = command.name;
         format!("<a href=\"{url}/{name}\">{name}</a>\n<br/>\n")
@@ -253,7 +242,7 @@ async fn command(
         let allowed = [(header::ALLOW, allowed)];
         return (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response();
     }
-    if command.needs_server && facts::role(admin.sources()).is_none() {
+    if command.needs_server && facts::role(&admin.sources).is_none() {
         let error = Some(NOT_SERVING.to_owned());
         return json(StatusCode::OK, &name, Fields::new(), error);
     }
@@ -295,7 +284,7 @@ async fn answer_with(
     let admin = Arc::clone(admin);
     let work = move || {
         let answer = answer(&Asked {
-            sources: admin.sources(),
+            sources: &admin.sources,
             parameters: &request.parameters,
             initial_configuration: &admin.initial_configuration,
         });
@@ -360,25 +349,17 @@ impl Refused {
 }
 
 impl Admin {
-    fn sources(&self) -> Sources<'_> {
-        Sources {
-            core: &self.core,
-            ensemble: &self.ensemble,
-            config: &self.config,
-        }
-    }
-
     /// Upstream's order: who asks, whether it is switched on, how often.
     fn may(&self, request: &Request, task: Task) -> Result<(), Refused> {
         self.authorize(request)?;
         let (is_on, limiter, limited) = match task {
             Task::Snapshot => (
-                self.config.admin.snapshot_enabled,
+                self.sources.config.admin.snapshot_enabled,
                 &self.snapshots,
                 "snapshot_rate_limited_count",
             ),
             Task::Restore => (
-                self.config.admin.restore_enabled,
+                self.sources.config.admin.restore_enabled,
                 &self.restores,
                 "restore_rate_limited_count",
             ),
@@ -402,7 +383,7 @@ impl Admin {
         if scheme == "digest" && proof.is_none() {
             return Err(Refused::BadAuth);
         }
-        self.core.look(|state| {
+        self.sources.core.look(|state| {
             let known = state.schemes().get(scheme).ok_or(Refused::BadAuth)?;
             let proof = proof.unwrap_or_default().as_bytes();
             let identities = known
@@ -434,7 +415,7 @@ impl Admin {
     }
 
     async fn take_snapshot(&self, request: &Request) -> Result<Response, String> {
-        let path = self.ensemble.snapshot_now().await;
+        let path = self.sources.ensemble.snapshot_now().await;
         let path = path.map_err(|error| error.to_string())?;
         let unreadable = |error: std::io::Error| format!("{}: {error}", path.display());
         // Once it is open it may be purged.
@@ -443,7 +424,7 @@ impl Admin {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let index = name.rsplit('.').next().unwrap_or_default();
         let index = u64::from_str_radix(index, 16).map_err(|error| format!("{name}: {error}"))?;
-        let cut = self.core.snapshot_at(index);
+        let cut = self.sources.core.snapshot_at(index);
         let zxid = cut
             .ok_or_else(|| format!("{name}: too many snapshots since"))?
             .zxid;

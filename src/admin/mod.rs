@@ -9,3 +9,17 @@ mod json;
 pub mod metrics;
 mod recorder;
 pub mod words;
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::ensemble::Ensemble;
+use crate::pipeline::Core;
+
+/// What is looked at.
+#[derive(Clone)]
+pub struct Sources {
+    pub core: Arc<Core>,
+    pub ensemble: Arc<Ensemble>,
+    pub config: Arc<Config>,
+}

@@ -12,21 +12,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jute::OpCode;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::Sources;
 use super::date::java_date;
 use super::facts::{self, average_ms, whole_ms};
 use crate::collections::{HashMap, HashSet};
 use crate::config::{Config, ServerAddress, ServerSpec};
-use crate::ensemble::{Ensemble, Member};
+use crate::ensemble::Member;
 use crate::pipeline::{Conn, Core, LocalSessionsMode, wall_clock_ms};
 use crate::types::{ConnId, SessionId};
-
-/// What the words may look at.
-#[derive(Clone, Copy)]
-pub struct Sources<'a> {
-    pub core: &'a Arc<Core>,
-    pub ensemble: &'a Arc<Ensemble>,
-    pub config: &'a Config,
-}
 
 /// All words that upstream knows. One that is not in the whitelist is refused by name.
 const KNOWN: [&str; 18] = [
@@ -88,7 +81,7 @@ pub struct Answer {
 }
 
 /// The answer to a question asked by `asking`; empty when there is none.
-pub async fn answer(sources: Sources<'_>, asking: ConnId, question: Question) -> Answer {
+pub async fn answer(sources: &Sources, asking: ConnId, question: Question) -> Answer {
     let is_long = matches!(&question, Question::Word(word) if LONG.contains(&word));
     let turn = match is_long {
         true => LONG_ANSWERS.acquire().await.ok(),
@@ -151,7 +144,7 @@ impl Text {
     }
 }
 
-fn text_for(sources: Sources<'_>, asking: ConnId, word: &str) -> String {
+fn text_for(sources: &Sources, asking: ConnId, word: &str) -> String {
     if !sources.config.four_letter_words.allows(word) {
         return format!("{word} is not executed because it is not in the whitelist.\n");
     }
@@ -176,7 +169,7 @@ fn text_for(sources: Sources<'_>, asking: ConnId, word: &str) -> String {
         "gtmk" => TRACE_MASK.load(Ordering::Relaxed).to_string(),
         "srvr" => srvr(sources, mode, None),
         "stat" => srvr(sources, mode, Some(asking)),
-        "cons" => cons(sources.core, asking),
+        "cons" => cons(&sources.core, asking),
         "crst" => {
             for conn in sources.core.connections() {
                 conn.reset_stats();
@@ -195,11 +188,11 @@ fn text_for(sources: Sources<'_>, asking: ConnId, word: &str) -> String {
         ),
         "envi" => envi(),
         "dump" => dump(sources, mode),
-        "wchs" => wchs(sources.core),
-        "wchc" => wchc(sources.core),
-        "wchp" => wchp(sources.core),
+        "wchs" => wchs(&sources.core),
+        "wchc" => wchc(&sources.core),
+        "wchp" => wchp(&sources.core),
         "mntr" => mntr(sources, mode),
-        "hash" => hash(sources.core),
+        "hash" => hash(&sources.core),
         _ => String::new(),
     }
 }
@@ -214,8 +207,8 @@ fn hash(core: &Core) -> String {
 }
 
 /// `srvr`, and `stat`, which lists the clients as well.
-fn srvr(sources: Sources<'_>, mode: &str, clients_for: Option<ConnId>) -> String {
-    let core = sources.core;
+fn srvr(sources: &Sources, mode: &str, clients_for: Option<ConnId>) -> String {
+    let core = &sources.core;
     let latency = core.counters.latency.summary();
     let mut text = format!("Zookeeper version: {}\n", crate::VERSION_LINE);
     if mode == facts::READ_ONLY {
@@ -345,8 +338,8 @@ pub(super) fn short_name(op: OpCode) -> &'static str {
     }
 }
 
-fn conf(sources: Sources<'_>, mode: &str) -> String {
-    let config = sources.config;
+fn conf(sources: &Sources, mode: &str) -> String {
+    let config = &sources.config;
     let own = own_line(sources);
     let port = own
         .as_ref()
@@ -373,7 +366,7 @@ fn conf(sources: Sources<'_>, mode: &str) -> String {
 }
 
 /// This server's line: as the ensemble has agreed on it, else as it stands in the file.
-fn own_line(sources: Sources<'_>) -> Option<ServerSpec> {
+fn own_line(sources: &Sources) -> Option<ServerSpec> {
     let me = u64::from(sources.config.my_id?);
     let agreed = sources.core.configuration();
     let agreed = agreed.borrow().lines().find_map(|line| {
@@ -387,8 +380,8 @@ fn own_line(sources: Sources<'_>) -> Option<ServerSpec> {
 const ELECTION_ALGORITHM: u32 = 3;
 
 /// What `conf` says of a server's place among the others.
-fn conf_of_peer(sources: Sources<'_>, mode: &str, text: &mut String) {
-    let config = sources.config;
+fn conf_of_peer(sources: &Sources, mode: &str, text: &mut String) {
+    let config = &sources.config;
     let own = own_line(sources);
     let addresses = own.as_ref().map_or(&[][..], |own| &own.addresses);
     let ports = |port: fn(&ServerAddress) -> u16| {
@@ -415,7 +408,7 @@ fn conf_of_peer(sources: Sources<'_>, mode: &str, text: &mut String) {
 const CONFIG_PATH: &str = "/zookeeper/config";
 
 /// The members as the znode has them; before the first reconfiguration, as the log has them.
-fn membership(sources: Sources<'_>, members: &[Member]) -> String {
+fn membership(sources: &Sources, members: &[Member]) -> String {
     let stored = sources.core.look(|state| {
         let id = state.tree.find(CONFIG_PATH)?;
         let data = state.tree.data(id)?;
@@ -565,7 +558,7 @@ fn dump_ephemerals(core: &Core, text: &mut Text) -> fmt::Result {
     })
 }
 
-fn dump_connections(sources: Sources<'_>, to_wall: i64, text: &mut Text) -> fmt::Result {
+fn dump_connections(sources: &Sources, to_wall: i64, text: &mut Text) -> fmt::Result {
     text.put(format_args!("Connections dump:\n"))?;
     let mut by_expiry: BTreeMap<i64, Vec<Arc<Conn>>> = BTreeMap::new();
     // Upstream's buckets for connections are as wide as its patience with those that have no
@@ -594,8 +587,8 @@ fn dump_connections(sources: Sources<'_>, to_wall: i64, text: &mut Text) -> fmt:
     Ok(())
 }
 
-fn dump(sources: Sources<'_>, mode: &str) -> String {
-    let core = sources.core;
+fn dump(sources: &Sources, mode: &str) -> String {
+    let core = &sources.core;
     let to_wall = wall_clock_ms() - core.lease_now_ms();
     let mut text = Text::new();
     let _ = text.put(format_args!("SessionTracker dump:\n"));
@@ -703,7 +696,7 @@ fn wchc(core: &Core) -> String {
     groups(by_session(by_path).into_iter(), is_all)
 }
 
-fn mntr(sources: Sources<'_>, mode: &str) -> String {
+fn mntr(sources: &Sources, mode: &str) -> String {
     let mut text = format!(
         "zk_version\t{}\nzk_server_state\t{mode}\n",
         crate::VERSION_LINE

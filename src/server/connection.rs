@@ -50,7 +50,9 @@ impl Ended {
     fn count(&self, shared: &Shared) {
         match self {
             Self::ByUs => {}
-            Self::Request(FrameError::NotServed) if shared.core.service() != Service::Everybody => {
+            Self::Request(FrameError::NotServed)
+                if shared.core().service() != Service::Everybody =>
+            {
                 metrics::counter!("cnxn_closed_without_zk_server_running").increment(1);
             }
             Self::ByClient
@@ -66,7 +68,7 @@ pub(super) async fn run<S>(shared: Arc<Shared>, stream: S, peer: SocketAddr, _pl
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let conn = shared.core.open(peer);
+    let conn = shared.core().open(peer);
     let mut connection = Connection {
         stream,
         input: BytesMut::new(),
@@ -78,7 +80,7 @@ where
         conn: &conn,
     };
     let ended = connection.serve().await;
-    shared.core.forget(&conn);
+    shared.core().forget(&conn);
     if let Err(ended) = ended {
         ended.count(&shared);
         tracing::debug!(%peer, session = %conn.session(), %ended, "connection ended");
@@ -100,7 +102,8 @@ struct Connection<'a, S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     async fn serve(&mut self) -> Result<(), Ended> {
-        let patience = Duration::from_millis(self.shared.config.sessionless_cnxn_timeout_ms.into());
+        let patience =
+            Duration::from_millis(self.shared.config().sessionless_cnxn_timeout_ms.into());
         match tokio::time::timeout(patience, self.first_frame()).await {
             Ok(first) => {
                 if !first? {
@@ -108,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 }
             }
             Err(_) => {
-                let expired = &self.shared.core.counters.sessionless_expired;
+                let expired = &self.shared.core().counters.sessionless_expired;
                 expired.fetch_add(1, Ordering::Relaxed);
                 return Err(Ended::Sessionless);
             }
@@ -118,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             self.cut_frames()?;
             if !self.frames.is_empty() {
                 self.shared
-                    .core
+                    .core()
                     .handle_frames(self.conn, &mut self.frames, &mut self.out)?;
             }
             self.flush().await?;
@@ -132,15 +135,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Handles a four-letter word or the connect request; false after a word.
     async fn first_frame(&mut self) -> Result<bool, Ended> {
         loop {
-            match words::question(&self.shared.config, &self.input) {
+            match words::question(self.shared.config(), &self.input) {
                 words::Question::None => {}
                 words::Question::Unfinished => {
                     self.read().await?;
                     continue;
                 }
                 question => {
-                    self.shared.core.count_word();
-                    let sources = self.shared.as_sources();
+                    self.shared.core().count_word();
+                    let sources = &self.shared.sources;
                     let answer = words::answer(sources, self.conn.id, question).await;
                     self.stream.write_all(answer.text.as_bytes()).await?;
                     self.stream.shutdown().await?;
@@ -149,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
             self.cut_frames()?;
             if let Some(first) = self.frames.pop_front() {
-                let config = &self.shared.config;
+                let config = self.shared.config();
                 let clamp = |timeout_ms: i32| {
                     let bound = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
                     let min = bound(config.min_session_timeout_ms);
@@ -157,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                         .min(bound(config.max_session_timeout_ms))
                         .max(min)
                 };
-                self.shared.core.connect(self.conn, &first, clamp)?;
+                self.shared.core().connect(self.conn, &first, clamp)?;
                 return Ok(true);
             }
             self.read().await?;
@@ -178,7 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 
     fn cut_frames(&mut self) -> Result<(), Ended> {
-        let max_len = usize::try_from(self.shared.config.max_buffer_bytes).unwrap_or(usize::MAX);
+        let max_len = usize::try_from(self.shared.config().max_buffer_bytes).unwrap_or(usize::MAX);
         while let Some(frame) = frame::next_frame(&mut self.input, max_len)? {
             self.frames.push_back(frame);
         }
@@ -187,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     /// Whether the pipeline would take another frame now.
     fn may_go_on(&self) -> bool {
-        self.shared.core.has_room(self.conn)
+        self.shared.core().has_room(self.conn)
     }
 
     async fn wait(&mut self) -> Result<(), Ended> {
@@ -214,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         if len == 0 {
             return Err(Ended::ByClient);
         }
-        let received = &self.shared.core.counters.bytes_received;
+        let received = &self.shared.core().counters.bytes_received;
         received.fetch_add(len as u64, Ordering::Relaxed);
         self.read_bytes = if len >= self.read_bytes {
             READ_BYTES_BUSY
@@ -222,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             READ_BYTES_IDLE
         };
         if let Some(lease) = &self.lease {
-            lease.touch(self.shared.core.heard_now_ms());
+            lease.touch(self.shared.core().heard_now_ms());
         }
         Ok(())
     }
@@ -245,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 tokio::select! {
                     biased;
                     sent = self.stream.write_buf(&mut self.out) => {
-                        let bytes = &self.shared.core.counters.measures.response_bytes;
+                        let bytes = &self.shared.core().counters.measures.response_bytes;
                         bytes.increment(sent? as u64);
                     }
                     () = self.conn.wake.notified() => {
@@ -257,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
         }
         if let Some(waited) = self.conn.events_sent() {
-            self.shared.core.counters.measures.event_delivered(waited);
+            self.shared.core().counters.measures.event_delivered(waited);
         }
         if self.out.capacity() > KEEP_BYTES_MAX {
             self.out = BytesMut::new();

@@ -10,37 +10,32 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::connection;
-use crate::admin::words;
+use crate::admin::Sources;
 use crate::collections::HashMap;
 use crate::config::Config;
-use crate::ensemble::Ensemble;
 use crate::pipeline::Core;
 
 /// What all connections of a listener share.
 pub(super) struct Shared {
-    pub core: Arc<Core>,
-    pub ensemble: Arc<Ensemble>,
-    pub config: Arc<Config>,
+    pub sources: Sources,
     /// Open connections by address.
     per_address: Mutex<HashMap<IpAddr, u32>>,
 }
 
 impl Shared {
-    pub(super) fn new(core: Arc<Core>, ensemble: Arc<Ensemble>, config: Arc<Config>) -> Arc<Self> {
+    pub(super) fn new(sources: Sources) -> Arc<Self> {
         Arc::new(Self {
-            core,
-            ensemble,
-            config,
+            sources,
             per_address: Mutex::default(),
         })
     }
 
-    pub(super) fn as_sources(&self) -> words::Sources<'_> {
-        words::Sources {
-            core: &self.core,
-            ensemble: &self.ensemble,
-            config: &self.config,
-        }
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.sources.core
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.sources.config
     }
 
     /// A place for one more connection, or `None` at `maxClientCnxns` or `maxCnxns`; 0 is no limit.
@@ -49,7 +44,8 @@ impl Shared {
         let total: u32 = per_address.values().sum();
         let within = |limit: u32, open: u32| limit == 0 || open < limit;
         let open = per_address.get(&address).copied().unwrap_or(0);
-        if !within(self.config.max_client_cnxns, open) || !within(self.config.max_cnxns, total) {
+        if !within(self.config().max_client_cnxns, open) || !within(self.config().max_cnxns, total)
+        {
             return None;
         }
         per_address.insert(address, open + 1);
@@ -95,7 +91,7 @@ pub(super) async fn run(
             Ok((stream, peer)) => match shared.admit(peer.ip()) {
                 Some(place) => {
                     let _ = stream.set_nodelay(true);
-                    if shared.config.client_tcp_keep_alive {
+                    if shared.config().client_tcp_keep_alive {
                         let _ = socket2::SockRef::from(&stream).set_keepalive(true);
                     }
                     tokio::spawn(connection::run(Arc::clone(&shared), stream, peer, place));
@@ -113,7 +109,7 @@ pub(super) async fn run(
 /// Closes with a reset, as upstream: no byte is sent and no port lingers.
 fn refuse(shared: &Shared, stream: &TcpStream, address: IpAddr) {
     shared
-        .core
+        .core()
         .counters
         .connections_rejected
         .fetch_add(1, Ordering::Relaxed);

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::doors::Door;
-use crate::admin;
+use crate::admin::{self, Sources};
 use crate::auth::{self, Schemes};
 use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider, Role, ServerSpec};
 use crate::ensemble::{Ensemble, Inbound, Member, Options, Peering, StartError, Tcp, set_aside};
@@ -169,24 +169,18 @@ impl Server {
                 patience,
             ));
         }
-        let looked_at = || {
-            (
-                Arc::clone(&core),
-                Arc::clone(&ensemble),
-                Arc::clone(&config),
-            )
+        let sources = Sources {
+            core: Arc::clone(&core),
+            ensemble: Arc::clone(&ensemble),
+            config: Arc::clone(&config),
         };
         if let Some(listener) = metrics_listener {
-            let (core, ensemble, config) = looked_at();
-            let stopped = stopped.clone();
-            tokio::spawn(admin::metrics::run(
-                listener, core, ensemble, config, stopped,
-            ));
+            let (sources, stopped) = (sources.clone(), stopped.clone());
+            tokio::spawn(admin::metrics::run(listener, sources, stopped));
         }
         if let Some(listener) = admin_listener {
-            let (core, ensemble, config) = looked_at();
-            let stopped = stopped.clone();
-            tokio::spawn(admin::http::run(listener, core, ensemble, config, stopped));
+            let (sources, stopped) = (sources.clone(), stopped.clone());
+            tokio::spawn(admin::http::run(listener, sources, stopped));
         }
         tokio::spawn(admin::metrics::drive_windows());
         if let Some(file) = dynamic_file::DynamicFile::open(&config) {
@@ -195,11 +189,7 @@ impl Server {
         tokio::spawn(drive_leases(Arc::clone(&core)));
         tokio::spawn(reaper::run(Arc::clone(&core), config.container.clone()));
         let mut addresses = Vec::new();
-        let shared = listener::Shared::new(
-            Arc::clone(&core),
-            Arc::clone(&ensemble),
-            Arc::clone(&config),
-        );
+        let shared = listener::Shared::new(sources);
         let until_stop = stopped.clone();
         let accept = move |listener| {
             let (shared, stopped) = (Arc::clone(&shared), until_stop.clone());

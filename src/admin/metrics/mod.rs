@@ -5,7 +5,6 @@
 //! followers, is not there.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,13 +18,10 @@ use metrics_exporter_prometheus::formatting::{
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::Sources;
 use super::facts;
 use super::http;
 use super::recorder::{self, Measured, Series};
-use super::words::Sources;
-use crate::config::Config;
-use crate::ensemble::Ensemble;
-use crate::pipeline::Core;
 
 /// How long a scraper's connection may be idle.
 const IDLE: Duration = Duration::from_secs(120);
@@ -46,33 +42,16 @@ pub async fn drive_windows() {
     }
 }
 
-struct Scraped {
-    core: Arc<Core>,
-    ensemble: Arc<Ensemble>,
-    config: Arc<Config>,
-}
-
 /// Serves `/metrics` until the server stops.
-pub async fn run(
-    listener: TcpListener,
-    core: Arc<Core>,
-    ensemble: Arc<Ensemble>,
-    config: Arc<Config>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let scraped = Arc::new(Scraped {
-        core,
-        ensemble,
-        config,
-    });
+pub async fn run(listener: TcpListener, sources: Sources, mut stopped: watch::Receiver<bool>) {
     let routes = Router::new()
         .route("/metrics", get(scrape).post(scrape))
-        .with_state(scraped);
+        .with_state(sources);
     http::serve(listener, routes, IDLE, &mut stopped).await;
 }
 
 async fn scrape(
-    State(scraped): State<Arc<Scraped>>,
+    State(sources): State<Sources>,
     parameters: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     let asked = parameters.map(|Query(found)| found).unwrap_or_default();
@@ -81,14 +60,7 @@ async fn scrape(
         .filter(|(name, _)| name == "name[]")
         .map(|(_, value)| value)
         .collect();
-    let work = move || {
-        let sources = Sources {
-            core: &scraped.core,
-            ensemble: &scraped.ensemble,
-            config: &scraped.config,
-        };
-        text(sources, &names)
-    };
+    let work = move || text(&sources, &names);
     match tokio::task::spawn_blocking(work).await {
         Ok(text) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
@@ -180,7 +152,7 @@ impl Page<'_> {
 }
 
 /// Everything, or what is asked for by name.
-fn text(sources: Sources<'_>, names: &[String]) -> String {
+fn text(sources: &Sources, names: &[String]) -> String {
     let mut page = Page {
         text: String::new(),
         last: String::new(),
@@ -192,7 +164,7 @@ fn text(sources: Sources<'_>, names: &[String]) -> String {
     for (name, kind, value) in process::figures() {
         page.single(name, kind, value);
     }
-    for (series, value) in facts::counters(sources.core) {
+    for (series, value) in facts::counters(&sources.core) {
         page.series(&series, "counter", value as f64);
     }
     for (series, summary) in recorder::summaries() {
