@@ -202,12 +202,7 @@ async fn serve_questions(
     mut peer: Peer,
 ) -> io::Result<()> {
     while let Some(frame) = peer.reader.next().await? {
-        let answer = if frame.kind == kind::PLACE {
-            place(raft, peer.id).map(|place| place.encode())
-        } else {
-            answer(peers, raft, frame.kind, frame.body).await?
-        };
-        match answer {
+        match answer(peers, raft, peer.id, frame.kind, frame.body).await? {
             Some(body) => peer.writer.send(kind::ANSWER, &body).await?,
             None => peer.writer.send(kind::DECLINED, &[]).await?,
         }
@@ -218,6 +213,7 @@ async fn serve_questions(
 async fn answer(
     peers: &Arc<Peers>,
     raft: &Raft<TypeConfig, StateMachine>,
+    asking: u64,
     kind: u8,
     body: Bytes,
 ) -> io::Result<Option<Bytes>> {
@@ -250,6 +246,7 @@ async fn answer(
             let agrees = peers.lost_term() == Some(u64::from_be_bytes(*term));
             Ok(agrees.then(Bytes::new))
         }
+        kind::PLACE => Ok(place(raft, asking).map(|place| place.encode())),
         kind::STATUS => Ok(Some(status(peers, raft).encode())),
         _ => Err(malformed()),
     }
