@@ -297,7 +297,7 @@ impl Core {
         };
         match attach {
             Some(attach) => {
-                metrics::counter!("connection_revalidate_count").increment(1);
+                self.counters.measures.revalidated.increment(1);
                 let now_ms = self.heard_now_ms();
                 let mut tracker = self.tracker.lock();
                 inner.lease = Some(tracker.track(asked.session, handshake.timeout_ms, now_ms));

@@ -30,6 +30,11 @@ pub struct Measures {
     pub(super) followed: Counter,
     pub(super) watch_bytes: Counter,
     pub response_bytes: Counter,
+    /// Connections that ended without their session, by themselves or for want of a quorum here.
+    pub dropped: Counter,
+    pub not_served: Counter,
+    /// Sessions that were taken up again.
+    pub(super) revalidated: Counter,
     pub(super) expired_connected: Counter,
     pub(super) expired_elsewhere: Counter,
     pub(super) expired_local: Counter,
@@ -61,6 +66,9 @@ impl Default for Measures {
             followed: counter!("learner_commit_received_count"),
             watch_bytes: counter!("watch_bytes"),
             response_bytes: counter!("response_bytes"),
+            dropped: counter!("connection_drop_count"),
+            not_served: counter!("cnxn_closed_without_zk_server_running"),
+            revalidated: counter!("connection_revalidate_count"),
             // Its client was silent, though connected to this server.
             expired_connected: expired("silent"),
             // Its client was gone, or silent at another server.

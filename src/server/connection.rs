@@ -48,18 +48,19 @@ enum Ended {
 impl Ended {
     /// Counts a connection that was not ended by the end of its session.
     fn count(&self, shared: &Shared) {
+        let measures = &shared.core().counters.measures;
         match self {
             Self::ByUs => {}
             Self::Request(FrameError::NotServed)
                 if shared.core().service() != Service::Everybody =>
             {
-                metrics::counter!("cnxn_closed_without_zk_server_running").increment(1);
+                measures.not_served.increment(1);
             }
             Self::ByClient
             | Self::Sessionless
             | Self::Frame(_)
             | Self::Request(_)
-            | Self::Io(_) => metrics::counter!("connection_drop_count").increment(1),
+            | Self::Io(_) => measures.dropped.increment(1),
         }
     }
 }
