@@ -7,17 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::{BasicNode, EntryPayload};
+use openraft::BasicNode;
 
 use super::types::{
-    LeaderId, Members, SnapshotMeta, StoredMembers, Vote, decode_checkpoint, decode_cluster_id,
-    decode_entry, decode_log_id, decode_snapshot_header, decode_vote, encode_log_id,
-    encode_snapshot_header, encode_vote, log_id, members_of,
+    LeaderId, Meaning, Members, SnapshotMeta, StoredMembers, Vote, decode_entry, decode_log_id,
+    decode_vote, encode_log_id, encode_vote, log_id, members_of,
 };
-use super::{Committed, Member, SnapshotReader, SnapshotSource};
+use super::{Committed, Member, SnapshotReader, SnapshotSource, snapshot};
 use crate::storage::log::{Log as _, Opened, Step, meta};
 use crate::storage::rocks_log::RocksLog;
-use crate::storage::snapshots::{Reader, SnapshotDir, SnapshotFile};
+use crate::storage::snapshots::{SnapshotDir, SnapshotFile};
 use crate::storage::{StorageError, create_dir, fsync_dir};
 
 /// The entry that stands for everything before: no log has it, and the snapshot is behind it.
@@ -154,14 +153,8 @@ fn write_snapshot(
         last_log_id: Some(last),
         last_membership: StoredMembers::new(Some(last), members),
     };
-    let header = encode_snapshot_header(&meta, founding.cluster);
-    let mut writer = dir.create(FOUNDING_TERM, FOUNDING_INDEX, &header)?;
-    let mut block = Vec::new();
-    while source.next_block(&mut block) {
-        writer.block(&block)?;
-        block.clear();
-    }
-    Ok(writer.finish()?.0)
+    let (file, _) = snapshot::write(dir, source, &meta, founding.cluster)?;
+    Ok(file)
 }
 
 /// What a directory holds beside the state itself.
@@ -256,7 +249,7 @@ impl AtRest {
             if file.index + 1 < records.start {
                 break;
             }
-            match restore_file(&file, restore) {
+            match snapshot::read(&file, restore) {
                 Ok((meta, cluster)) => {
                     next = Some(file.index + 1);
                     members = meta.last_membership;
@@ -289,26 +282,15 @@ impl AtRest {
                     let why = format!("record {at} is no entry");
                     StorageError::corrupt(self.snapshots.path(), why)
                 })?;
-                let payload = match entry.payload {
-                    EntryPayload::Normal(payload) => {
-                        if let Some(cluster) = decode_cluster_id(&payload.0) {
-                            recovered.cluster = match recovered.cluster {
-                                0 => cluster,
-                                first => first,
-                            };
-                            Bytes::new()
-                        } else if decode_checkpoint(&payload.0).is_some() {
-                            Bytes::new()
-                        } else {
-                            payload.0
-                        }
-                    }
-                    EntryPayload::Blank => Bytes::new(),
-                    EntryPayload::Membership(found) => {
+                let mut payload = Bytes::new();
+                match Meaning::from(entry.payload) {
+                    Meaning::Requests(bytes) => payload = bytes,
+                    Meaning::ClusterId(id) if recovered.cluster == 0 => recovered.cluster = id,
+                    Meaning::Members(found) => {
                         members = StoredMembers::new(Some(entry.log_id), found);
-                        Bytes::new()
                     }
-                };
+                    Meaning::ClusterId(_) | Meaning::Checkpoint { .. } | Meaning::Blank => {}
+                }
                 apply(&Committed {
                     term: *entry.log_id.leader_id,
                     index: at,
@@ -322,16 +304,4 @@ impl AtRest {
         recovered.members = members_of(members.membership());
         Ok(recovered)
     }
-}
-
-fn restore_file(
-    file: &SnapshotFile,
-    restore: &mut dyn FnMut(&mut dyn SnapshotReader) -> Result<(), String>,
-) -> Result<(SnapshotMeta, u64), StorageError> {
-    let mut reader = Reader::open(&file.path)?;
-    let damaged = |why: String| StorageError::corrupt(&file.path, why);
-    let header = decode_snapshot_header(Bytes::copy_from_slice(reader.header()))
-        .ok_or_else(|| damaged("its header is not understood".to_owned()))?;
-    restore(&mut reader).map_err(damaged)?;
-    Ok(header)
 }

@@ -30,6 +30,7 @@ mod network;
 mod network_tests;
 mod peer;
 mod peers;
+mod snapshot;
 mod state_machine;
 #[cfg(test)]
 mod storage_tests;

@@ -8,17 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use openraft::{EntryPayload, OptionalSend, Snapshot};
+use openraft::{OptionalSend, Snapshot};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::types::{
-    CommittedLeaderId, LogId, SnapshotMeta, StoredMembers, TypeConfig, decode_checkpoint,
-    decode_cluster_id, decode_snapshot_header, encode_snapshot_header, log_id, members_of,
+    CommittedLeaderId, LogId, Meaning, SnapshotMeta, StoredMembers, TypeConfig, log_id, members_of,
 };
-use super::{Committed, Machine, SnapshotReader, SnapshotSource};
+use super::{Committed, Machine, SnapshotSource, snapshot};
 use crate::storage::StorageError;
-use crate::storage::snapshots::{Reader, SnapshotDir, SnapshotFile};
+use crate::storage::snapshots::{SnapshotDir, SnapshotFile};
 
 /// Entries that are applied in one call.
 const APPLY_LEN_MAX: usize = 64;
@@ -55,12 +54,6 @@ pub(crate) struct Shared {
 #[derive(Clone)]
 pub(crate) struct StateMachine {
     pub(crate) shared: Arc<Shared>,
-}
-
-impl SnapshotReader for Reader {
-    fn next_block(&mut self) -> Result<Option<Vec<u8>>, StorageError> {
-        Self::next_block(self)
-    }
 }
 
 impl StateMachine {
@@ -198,11 +191,7 @@ fn term_of(id: Option<LogId>) -> u64 {
 /// Restores a file; returns the cluster's id with it.
 fn restore(machine: &dyn Machine, file: &SnapshotFile) -> Result<(Current, u64), StorageError> {
     let begun = std::time::Instant::now();
-    let mut reader = Reader::open(&file.path)?;
-    let damaged = |why: &str| StorageError::corrupt(&file.path, why);
-    let (meta, cluster) = decode_snapshot_header(Bytes::copy_from_slice(reader.header()))
-        .ok_or_else(|| damaged("its header is not understood"))?;
-    machine.restore(&mut reader).map_err(|why| damaged(&why))?;
+    let (meta, cluster) = snapshot::read(file, &mut |reader| machine.restore(reader))?;
     let bytes = std::fs::metadata(&file.path)
         .map_err(|source| StorageError::io(&file.path, source))?
         .len();
@@ -241,25 +230,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 last = Some(id);
                 responders.extend(responder);
                 let mut changed = None;
-                let payload = match entry.payload {
-                    EntryPayload::Normal(payload) => {
-                        if let Some(cluster) = decode_cluster_id(&payload.0) {
-                            self.shared.name_cluster(cluster);
-                            Bytes::new()
-                        } else if let Some((index, digest)) = decode_checkpoint(&payload.0) {
-                            self.shared.compare(index, digest);
-                            Bytes::new()
-                        } else {
-                            payload.0
-                        }
-                    }
-                    EntryPayload::Blank => Bytes::new(),
-                    EntryPayload::Membership(found) => {
+                let mut payload = Bytes::new();
+                match Meaning::from(entry.payload) {
+                    Meaning::Requests(bytes) => payload = bytes,
+                    Meaning::ClusterId(id) => self.shared.name_cluster(id),
+                    Meaning::Checkpoint { index, digest } => self.shared.compare(index, digest),
+                    Meaning::Members(found) => {
                         changed = Some(members_of(&found));
                         members = Some(StoredMembers::new(Some(id), found));
-                        Bytes::new()
                     }
-                };
+                    Meaning::Blank => {}
+                }
                 committed.push(Committed {
                     term: *id.leader_id,
                     index: id.index,
@@ -362,22 +343,9 @@ fn write(
     cluster: u64,
 ) -> Result<Current, StorageError> {
     let begun = std::time::Instant::now();
-    let id = meta.last_log_id.unwrap_or_else(|| log_id(0, 0));
-    let mut writer = dir.create(
-        *id.leader_id,
-        id.index,
-        &encode_snapshot_header(&meta, cluster),
-    )?;
-    let mut block = Vec::new();
-    while source.next_block(&mut block) {
-        writer.block(&block)?;
-        block.clear();
-    }
-    // Old images are no longer needed: the rest is the disk's time.
-    drop(source);
-    let (file, bytes) = writer.finish()?;
+    let (file, bytes) = snapshot::write(dir, &mut *source, &meta, cluster)?;
     let took_ms = begun.elapsed().as_millis();
-    tracing::info!(index = id.index, bytes, took_ms, "snapshot written");
+    tracing::info!(index = file.index, bytes, took_ms, "snapshot written");
     metrics::histogram!("snapshottime").record(begun.elapsed().as_secs_f64() * 1000.0);
     Ok(Current { meta, file, bytes })
 }

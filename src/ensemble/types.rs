@@ -222,6 +222,40 @@ pub(crate) fn decode_cluster_id(payload: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(id.try_into().ok()?))
 }
 
+/// What an entry means to whoever applies it.
+pub(crate) enum Meaning {
+    /// Requests of clients, as the pipeline wrote them.
+    Requests(Bytes),
+    /// The id of the cluster: the first one holds.
+    ClusterId(u64),
+    /// The leader's digest behind the entry of this index.
+    Checkpoint {
+        index: u64,
+        digest: u64,
+    },
+    Members(Members),
+    /// A leader's first.
+    Blank,
+}
+
+impl From<EntryPayload<Payload, u64, BasicNode>> for Meaning {
+    fn from(payload: EntryPayload<Payload, u64, BasicNode>) -> Self {
+        match payload {
+            EntryPayload::Blank => Self::Blank,
+            EntryPayload::Membership(members) => Self::Members(members),
+            EntryPayload::Normal(Payload(bytes)) => {
+                if let Some(id) = decode_cluster_id(&bytes) {
+                    Self::ClusterId(id)
+                } else if let Some((index, digest)) = decode_checkpoint(&bytes) {
+                    Self::Checkpoint { index, digest }
+                } else {
+                    Self::Requests(bytes)
+                }
+            }
+        }
+    }
+}
+
 fn put_count(count: usize, out: &mut BytesMut) {
     out.put_u32(u32::try_from(count).unwrap_or(u32::MAX));
 }
