@@ -27,6 +27,8 @@ pub mod client;
 pub mod load;
 pub mod shell;
 
+pub mod logging;
+
 #[cfg(simulation)]
 mod simulation;
 

@@ -45,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("client", &[]),
+    ("logging", &[]),
     ("collections", &[]),
     (
         "simulation",

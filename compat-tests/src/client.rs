@@ -109,7 +109,7 @@ pub fn framed(message: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A session with the super user's rights that asks one thing after another.
+/// A session that asks one thing after another.
 #[derive(Debug)]
 pub struct Admin {
     connection: Connection,
@@ -117,9 +117,19 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// With the super user's rights.
+    ///
     /// # Errors
     /// When the server does not let it in.
     pub fn connect(addr: SocketAddr) -> Result<Self> {
+        Self::connect_as(addr, &[SUPER_AUTH])
+    }
+
+    /// With users of scheme digest, each as `user:password`.
+    ///
+    /// # Errors
+    /// When the server does not let it in.
+    pub fn connect_as(addr: SocketAddr, users: &[&[u8]]) -> Result<Self> {
         let mut admin = Self {
             connection: Connection::open(addr)?,
             next_xid: 1,
@@ -130,8 +140,11 @@ impl Admin {
         let Received::Frame(_) = admin.connection.receive()? else {
             bail!("no session")
         };
-        let auth = Value::Blob(Blob::Bytes(SUPER_AUTH.to_vec()));
-        admin.ask(&Request::named("auth").with("auth", auth))?;
+        for user in users {
+            let auth = Value::Blob(Blob::Bytes(user.to_vec()));
+            let (err, _) = admin.ask(&Request::named("auth").with("auth", auth))?;
+            ensure!(err == 0, "auth: {err}");
+        }
         Ok(admin)
     }
 

@@ -89,6 +89,9 @@ pub struct Settings {
     properties: BTreeMap<String, String>,
     /// The release of ZooKeeper; `None` is the one that everything is measured by.
     version: Option<&'static str>,
+    logs: bool,
+    /// Of our server's process.
+    environment: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
@@ -114,6 +117,8 @@ impl Default for Settings {
             )]
             .into(),
             version: None,
+            logs: false,
+            environment: BTreeMap::new(),
         }
     }
 }
@@ -123,6 +128,20 @@ impl Settings {
     #[must_use]
     pub fn of_version(mut self, version: &'static str) -> Self {
         self.version = Some(version);
+        self
+    }
+
+    /// The same settings for a ZooKeeper that logs; otherwise it does not, for it is faster so.
+    #[must_use]
+    pub fn with_logs(mut self) -> Self {
+        self.logs = true;
+        self
+    }
+
+    /// The same settings with a variable in the environment of our server.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -295,6 +314,21 @@ impl Server {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// SIGTERM, and waits until the process is gone.
+    ///
+    /// # Errors
+    /// When it stays.
+    pub fn terminate(&mut self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let deadline = Instant::now() + STOP_LIMIT;
+        while self.is_alive() {
+            ensure!(Instant::now() < deadline, "it stays:\n{}", self.log());
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
     /// SIGKILL, and waits until the process is gone.
     ///
     /// # Errors
@@ -385,12 +419,13 @@ pub(crate) fn command(kind: Kind, settings: &Settings) -> Result<Command> {
 
 fn zookeeper_command(settings: &Settings) -> Result<Command> {
     static CLASS_PATH: OnceLock<Result<String, String>> = OnceLock::new();
-    let class_path = match settings.version {
-        Some(version) => zookeeper_class_path(Some(version))?,
-        None => CLASS_PATH
-            .get_or_init(|| zookeeper_class_path(None).map_err(|error| format!("{error:#}")))
+    let class_path = if settings.logs || settings.version.is_some() {
+        zookeeper_class_path(settings.logs, settings.version)?
+    } else {
+        CLASS_PATH
+            .get_or_init(|| zookeeper_class_path(false, None).map_err(|error| format!("{error:#}")))
             .clone()
-            .map_err(anyhow::Error::msg)?,
+            .map_err(anyhow::Error::msg)?
     };
     let mut command = Command::new("java");
     command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
@@ -399,9 +434,10 @@ fn zookeeper_command(settings: &Settings) -> Result<Command> {
     Ok(command)
 }
 
-fn zookeeper_class_path(version: Option<&str>) -> Result<String> {
+fn zookeeper_class_path(logs: bool, version: Option<&str>) -> Result<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("zookeeper/classpath");
     let output = Command::new(&script)
+        .args(logs.then_some("--logging"))
         .args(version)
         .stderr(Stdio::inherit())
         .output()?;
@@ -413,6 +449,7 @@ fn zookeeper_class_path(version: Option<&str>) -> Result<String> {
 fn meerkat_command(settings: &Settings) -> Result<Command> {
     let mut command = Command::new(meerkat_binary()?);
     command.env("SERVER_JVMFLAGS", settings.flags().join(" "));
+    command.envs(&settings.environment);
     Ok(command)
 }
 

@@ -11,7 +11,6 @@ use meerkat::config::{Config, ConfigError, JvmFlags, Notice, NoticeLevel};
 use meerkat::ensemble::StartError;
 use meerkat::server::{ServeError, Server};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Upstream's exit code for arguments and configuration that cannot be used.
 const EXIT_INVALID_INVOCATION: u8 = 2;
@@ -22,26 +21,20 @@ const EXIT_DATA_DIR: u8 = 3;
 /// Upstream's exit code for an admin server that cannot be started.
 const EXIT_ADMIN: u8 = 4;
 
-/// What is logged unless `MEERKAT_LOG` says otherwise.
-const LOG_DEFAULT: &str = "info,openraft=error";
-
 fn main() -> ExitCode {
     let all: Vec<_> = std::env::args_os().collect();
     if let Some(code) = meerkat::offline::command::run(&all) {
         return code;
     }
-    let level =
-        EnvFilter::try_from_env("MEERKAT_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    tracing_subscriber::fmt()
-        .with_env_filter(level)
-        .with_ansi(false)
-        .init();
+    if let Err(error) = meerkat::logging::install() {
+        eprintln!("{error}");
+        return ExitCode::from(EXIT_INVALID_INVOCATION);
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (config, notices) = match load(&arguments) {
         Ok(loaded) => loaded,
         Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(EXIT_INVALID_INVOCATION);
+            return failed(&error, EXIT_INVALID_INVOCATION);
         }
     };
     for notice in notices {
@@ -56,21 +49,27 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("cannot start the runtime: {error}");
-            return ExitCode::from(EXIT_FAILED);
+            return failed(&format!("cannot start the runtime: {error}"), EXIT_FAILED);
         }
     };
     match runtime.block_on(serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(match error {
+            let code = match error {
                 ServeError::Start(StartError::Storage(_)) => EXIT_DATA_DIR,
                 ServeError::Admin(_) => EXIT_ADMIN,
                 _ => EXIT_FAILED,
-            })
+            };
+            failed(&error, code)
         }
     }
+}
+
+/// Says why the server does not serve, to whoever started it and to whoever reads its log.
+fn failed(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    tracing::error!("{error}");
+    eprintln!("{error}");
+    ExitCode::from(code)
 }
 
 fn load(arguments: &[String]) -> Result<(Config, Vec<Notice>), ConfigError> {

@@ -93,6 +93,10 @@ pub struct Config {
     pub container: ContainerConfig,
     /// Who may do what.
     pub auth: AuthConfig,
+    /// Who wrote what.
+    pub audit: AuditConfig,
+    /// A request that takes longer is worth a warning; 0 is none.
+    pub slow_request_ms: u32,
     /// How data is kept.
     pub storage: StorageConfig,
     /// This server's id; `None` without a `myid` file.
@@ -150,6 +154,16 @@ pub struct AuthConfig {
     pub digest_alg: DigestAlgorithm,
     /// `user:BASE64(HASH(user:password))` of who may do everything.
     pub super_digest: Option<Secret>,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditConfig {
+    pub enabled: bool,
+    /// `None` is where all log lines go.
+    pub file: Option<PathBuf>,
+    /// Where the file is, unless its own name says so.
+    pub dir: PathBuf,
 }
 
 /// Log, snapshots and their purge.
@@ -359,6 +373,12 @@ impl Default for Config {
                 digest_alg: DigestAlgorithm::Sha1,
                 super_digest: None,
             },
+            audit: AuditConfig {
+                enabled: false,
+                file: None,
+                dir: ".".into(),
+            },
+            slow_request_ms: 1000,
             storage: StorageConfig {
                 snap_count_txns: 100_000,
                 snap_size_limit_kib: Some(4 << 20),

@@ -6,6 +6,7 @@
 //! Upstream: `PrepRequestProcessor.pRequest2Txn`, `FinalRequestProcessor.processRequest`.
 
 mod acl;
+pub mod audit;
 mod auth_info;
 mod check;
 mod children;
@@ -110,6 +111,28 @@ pub fn is_decodable(op: OpCode, body: &[u8]) -> bool {
         OpCode::RECONFIG => is::<ReconfigRequest<'_>>(body),
         OpCode::MULTI => multi::is_decodable(body),
         _ => true,
+    }
+}
+
+/// The path of a request, for those of one znode: it comes first in all their records.
+#[must_use]
+pub fn path_of(op: OpCode, body: &[u8]) -> Option<String> {
+    match op {
+        OpCode::MULTI
+        | OpCode::MULTI_READ
+        | OpCode::RECONFIG
+        | OpCode::CLOSE_SESSION
+        | OpCode::CREATE_SESSION
+        | OpCode::SET_WATCHES
+        | OpCode::SET_WATCHES2
+        | OpCode::PING
+        | OpCode::AUTH
+        | OpCode::SASL
+        | OpCode::WHO_AM_I => None,
+        _ => {
+            let request: SyncRequest<'_> = Reader::new(body).read().ok()?;
+            request.path.map(Cow::into_owned)
+        }
     }
 }
 

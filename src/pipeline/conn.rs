@@ -234,6 +234,12 @@ impl Conn {
         }
     }
 
+    /// The session, and what its client has proven.
+    pub(super) fn who(&self) -> (SessionId, Identities) {
+        let inner = self.inner.lock();
+        (inner.session, Arc::clone(&inner.identities))
+    }
+
     #[must_use]
     pub fn session(&self) -> SessionId {
         self.inner.lock().session

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jute::proto::{ReplyHeader, event_type, perms};
 use jute::{Encode as _, ErrorCode, OpCode, frame};
@@ -10,6 +10,7 @@ use jute::{Encode as _, ErrorCode, OpCode, frame};
 use super::conn::{Conn, Inner, Slot, put_event, put_header};
 use super::measures::record_us;
 use super::prep::{Caller, WatchAccess};
+use super::slow::{Answered, Stage};
 use super::{Close, Connections, Core, wall_clock_ms};
 use crate::ensemble::Committed;
 use crate::op::reconfig::{BEGIN_CONFIG, END_RECONFIG};
@@ -28,6 +29,8 @@ struct Finish<'a> {
     dirty: &'a mut Vec<Arc<Conn>>,
     now: Instant,
     now_ms: i64,
+    /// From the leader's stamp until now.
+    age: Duration,
 }
 
 impl Core {
@@ -49,16 +52,18 @@ impl Core {
             state.begin_batch(&header);
             let mut connections = self.connections.lock();
             let mut watches = self.watches.lock();
+            let now_ms = wall_clock_ms();
+            let age_ms = now_ms.saturating_sub(header.time_ms).max(0);
             let mut finish = Finish {
                 core: self,
                 connections: &mut connections,
                 watches: &mut watches,
                 dirty: &mut dirty,
                 now: Instant::now(),
-                now_ms: wall_clock_ms(),
+                now_ms,
+                age: Duration::from_millis(age_ms.unsigned_abs()),
             };
             let began = (finish.now, count);
-            let age_ms = finish.now_ms.saturating_sub(header.time_ms).max(0);
             for request in requests {
                 finish.answer_reads_before(&state, &request);
                 let applied = state.evaluate(&header, &request);
@@ -138,6 +143,17 @@ impl Core {
                         identities: &identities,
                     };
                     caller.read(state, watches, xid, op, &body, &mut outbox);
+                    let waited_us = latency_us(now, since);
+                    if self.slow.is_slow(waited_us) {
+                        let answered = Answered {
+                            session: inner.session,
+                            client: conn.peer,
+                            xid,
+                            op,
+                            body: &body,
+                        };
+                        self.slow.say_read(&answered, waited_us, now.elapsed());
+                    }
                     (xid, op, since)
                 }
             };
@@ -194,6 +210,9 @@ impl Finish<'_> {
             (_, OpCode::CLOSE_SESSION) => {
                 self.core.tracker.lock().forget(request.session);
                 self.session_closed(request.session, request.origin.conn);
+                if let Some(audit) = self.core.audit.get() {
+                    audit.session_closed(self.core, request.session, &applied.changes);
+                }
             }
             _ => {}
         }
@@ -210,7 +229,10 @@ impl Finish<'_> {
         if origin.server == self.core.settings.server
             && let Some(conn) = self.connections.by_id.get(&origin.conn).map(Arc::clone)
         {
-            self.answer(state, &conn, origin.xid, &applied);
+            if let Some(audit) = self.core.audit.get() {
+                audit.written(state, &conn, request, &applied);
+            }
+            self.answer(state, &conn, origin.xid, request, &applied);
         }
     }
 
@@ -225,7 +247,14 @@ impl Finish<'_> {
     }
 
     /// Answers a write, and the reads that waited behind it.
-    fn answer(&mut self, state: &State, conn: &Arc<Conn>, expected: i32, applied: &Applied) {
+    fn answer(
+        &mut self,
+        state: &State,
+        conn: &Arc<Conn>,
+        expected: i32,
+        request: &Request<'_>,
+        applied: &Applied,
+    ) {
         let mut inner = conn.lock();
         let front = inner.in_flight.pop_front();
         let Some(Slot::Write { xid, op, since }) =
@@ -282,6 +311,23 @@ impl Finish<'_> {
                 .answer_reads(state, conn, &mut inner, &mut watches, false);
         }
         self.mark(conn, &mut inner);
+        if self.core.slow.is_slow(latency_us) {
+            let total = Duration::from_micros(latency_us);
+            let commit = self.age.min(total);
+            let answered = Answered {
+                session: inner.session,
+                client: conn.peer,
+                xid,
+                op,
+                body: request.body,
+            };
+            let stages = [
+                (Stage::Queue, total - commit),
+                (Stage::Commit, commit),
+                (Stage::Apply, self.now.elapsed()),
+            ];
+            self.core.slow.say(&answered, &stages);
+        }
     }
 
     fn answer_handshake(&self, inner: &mut Inner, session: SessionId, password: &[u8]) {

@@ -5,7 +5,9 @@
 //! * `proposals`, `lead`, `follow`: writes become log entries, many at a time, here or at the
 //!   leader; `messages` is what servers say to each other for that.
 //! * `asks`, `barrier`: what only the leader knows: who owns a session, how far reads must wait.
+//! * `audit`: who wrote what, for the audit log.
 //! * `elections`: how long they took, for those who ask.
+//! * `slow`: says which requests took long, and where.
 //! * `finish`: applies committed entries, fires watches, answers.
 //!
 //! Ordering rules, each visible to clients:
@@ -29,6 +31,7 @@
 //! that are local or the tracker, one at a time. None is held across `.await`.
 
 mod asks;
+mod audit;
 mod barrier;
 mod conn;
 mod elections;
@@ -41,6 +44,7 @@ mod prep;
 mod proposals;
 mod reconfig;
 mod replica;
+mod slow;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -69,6 +73,7 @@ pub fn fuzz_message(kind: u8, body: bytes::Bytes) {
     let _ = messages::Message::decode(kind, body);
 }
 
+pub use audit::{AUDIT_WAITING_MAX, Audit, Record};
 pub use barrier::drive_barriers;
 pub use conn::{Close, Conn, ConnStats, Handshake};
 pub use lead::{LinkService, drive_proposals};
@@ -94,6 +99,8 @@ pub struct Settings {
     /// Whether every read is a barrier, so that it never shows less than what was acknowledged.
     pub linearizable_reads: bool,
     pub local_sessions: LocalSessionsMode,
+    /// A request that takes longer is logged; 0 is none.
+    pub slow_request_ms: u32,
 }
 
 /// What new sessions are (`localSessionsEnabled`, `localSessionsUpgradingEnabled`).
@@ -263,6 +270,8 @@ pub struct Core {
     links: lead::Links,
     leadership: watch::Sender<Leadership>,
     ensemble: OnceLock<Arc<Ensemble>>,
+    audit: OnceLock<Audit>,
+    slow: slow::SlowLog,
     /// Digests of the state behind some of the last entries.
     checkpoints: Mutex<VecDeque<(u64, u64)>>,
     /// Digests of the state behind some of the last transactions.
@@ -306,6 +315,7 @@ impl Core {
         Arc::new(Self {
             started: Instant::now(),
             started_ms: wall_clock_ms(),
+            slow: slow::SlowLog::new(settings.slow_request_ms),
             settings,
             counters: Counters::default(),
             proposals: Proposals::default(),
@@ -314,6 +324,7 @@ impl Core {
             links: lead::Links::default(),
             leadership: watch::Sender::new(Leadership::Unknown),
             ensemble: OnceLock::new(),
+            audit: OnceLock::new(),
             checkpoints: Mutex::default(),
             digest_log: Mutex::default(),
             snapshots: Mutex::default(),
@@ -334,6 +345,11 @@ impl Core {
             next_conn: AtomicU64::new(first_conn + 1),
             next_session: AtomicI64::new(first_session),
         })
+    }
+
+    /// From now on each write is said to `audit`.
+    pub fn audit_by(&self, audit: Audit) {
+        let _ = self.audit.set(audit);
     }
 
     /// Looks at the state, with writes held up meanwhile: keep it short.

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::asks::{Ask, Reattach};
 use super::conn::{Conn, Handshake, Inner, Slot, put_event, put_header};
 use super::measures::record_us;
+use super::slow::Answered;
 use super::{Close, Core, IN_FLIGHT_MAX, LocalSessionsMode, Service, session_txn, wall_clock_ms};
 use crate::auth::{Identities, Identity};
 use crate::op::{self, Interest, Look, Road, Seen};
@@ -631,6 +632,18 @@ impl<'a> Turn<'a> {
             .fetch_add(self.answered, Ordering::Relaxed);
         counters.latency.record(latency_us, self.answered);
         record_us(&counters.measures.read, latency_us, self.answered);
+        if let Some((xid, op)) = self.last
+            && self.core.slow.is_slow(latency_us)
+        {
+            let answered = Answered {
+                session: self.session,
+                client: self.conn.peer,
+                xid,
+                op,
+                body: &[],
+            };
+            self.core.slow.say_read(&answered, 0, latency);
+        }
         let mut inner: parking_lot::MutexGuard<'_, Inner> = self.conn.lock();
         inner.stats.received += self.received;
         if let Some((xid, op)) = self.last {

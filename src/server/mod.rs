@@ -4,6 +4,7 @@
 //! deletes idle containers. All end with the process.
 
 mod agreed;
+mod audit;
 mod connection;
 mod doors;
 mod dynamic_file;
@@ -31,6 +32,7 @@ use crate::auth::{self, Schemes};
 use crate::config::{Config, DigestAlgorithm, HostPort, MetricsProvider, Role, ServerSpec};
 use crate::ensemble::{Ensemble, Inbound, Member, Options, Peering, StartError, Tcp, set_aside};
 use crate::op::Flags;
+use crate::op::audit::Deed;
 use crate::pipeline::{
     Core, LEASE_STEP_MS, LinkService, LocalSessionsMode, OUTBOX_BYTES_MAX, Replica, Service,
     Settings, drive_barriers, drive_proposals,
@@ -62,6 +64,8 @@ pub enum ServeError {
     PeerSecret { path: PathBuf, why: String },
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    #[error("cannot write the audit log: {0}")]
+    Audit(std::io::Error),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("Unable to start AdminServer: {0}")]
@@ -77,6 +81,7 @@ pub struct Server {
     /// Ends with the server.
     _replication: Replication,
     options: Options,
+    audit: Option<audit::AuditLog>,
 }
 
 /// The thread that replication has for itself: what a write passes there are many short steps one
@@ -121,6 +126,20 @@ impl Server {
     /// # Errors
     /// What keeps the server from starting; nothing is left running then but by the runtime.
     pub async fn start(config: Config) -> Result<Self, ServeError> {
+        let audit = audit::AuditLog::start(&config.audit).map_err(ServeError::Audit)?;
+        let mut started = Self::start_audited(config, audit.as_ref()).await;
+        match (&mut started, audit) {
+            (Ok(server), audit) => server.audit = audit,
+            (Err(_), Some(audit)) => audit.start_failed(),
+            (Err(_), None) => {}
+        }
+        started
+    }
+
+    async fn start_audited(
+        config: Config,
+        audit: Option<&audit::AuditLog>,
+    ) -> Result<Self, ServeError> {
         let has_weight = |server: &ServerSpec| server.group.is_some() || server.weight != 1;
         if config.servers.iter().any(has_weight) {
             return Err(ServeError::Groups);
@@ -141,6 +160,9 @@ impl Server {
         let server = config.my_id.map_or(STANDALONE_ID, u64::from);
         let schemes = Arc::new(schemes(&config));
         let core = Core::new(settings(&config, ServerId(server)), State::new(schemes));
+        if let Some(log) = audit {
+            core.audit_by(log.audit.clone());
+        }
         let peering = Peering {
             members: members(&config),
             inbound: peer_listener(&config, server)?,
@@ -214,6 +236,10 @@ impl Server {
             let peers = peer_door(&config, &ensemble);
             replication.spawn(peers.follow(Arc::clone(&core), version, stopped));
         }
+        if let Some(log) = audit {
+            let started = Deed::of_server("serverStart", true);
+            log.audit.put_own(started, false);
+        }
         Ok(Self {
             core,
             ensemble,
@@ -221,6 +247,7 @@ impl Server {
             stop,
             _replication: replication,
             options,
+            audit: None,
         })
     }
 
@@ -262,6 +289,9 @@ impl Server {
             conn.close(crate::pipeline::Close::AfterFlush);
         }
         self.ensemble.shutdown().await;
+        if let Some(audit) = &self.audit {
+            audit.stop();
+        }
     }
 }
 
@@ -458,6 +488,7 @@ fn settings(config: &Config, server: ServerId) -> Settings {
         first_members: first_members(config),
         linearizable_reads: config.ensemble.linearizable_reads,
         local_sessions,
+        slow_request_ms: config.slow_request_ms,
     }
 }
 

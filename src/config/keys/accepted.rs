@@ -228,7 +228,7 @@ pub(super) const ACCEPTED: &[Row] = &[
     accepted(
         Property,
         &[("audit.impl.class", "Slf4jAuditLogger")],
-        "there is no audit log yet",
+        "the audit log is written as Slf4jAuditLogger writes it",
     ),
     accepted(
         Property,

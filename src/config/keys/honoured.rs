@@ -257,6 +257,50 @@ pub(super) const STORAGE: &[Row] = &[
         }
     ),
     key!(
+        Property,
+        "audit.enable",
+        "true or false",
+        Default("false"),
+        "Whether each write is said in the audit log, in ZooKeeper's format: who, from where, what, and whether it was done.",
+        |draft, setting| {
+            draft.config.audit.enabled = setting.is_true();
+            Ok(())
+        }
+    ),
+    key!(
+        Property,
+        "auditlog.file",
+        "path",
+        Unset("zookeeper_audit.log"),
+        "The audit log's own file, which is rolled at 10 MiB, ten times; without it the lines go where all others go.",
+        |draft, setting| {
+            draft.config.audit.file = Some(setting.text.into());
+            Ok(())
+        }
+    ),
+    key!(
+        Property,
+        "auditlog.dir",
+        "path",
+        Default("."),
+        "Where that file is.",
+        |draft, setting| {
+            draft.config.audit.dir = setting.text.into();
+            Ok(())
+        }
+    ),
+    key!(
+        Anywhere,
+        "meerkat.slowRequestMs",
+        "ms",
+        Default("1000"),
+        "A request that takes longer, from reading it to its reply, is logged as a warning with the time of each stage, and counted; 0 is never.",
+        |draft, setting| {
+            draft.config.slow_request_ms = setting.whole(0, MS_MAX)?;
+            Ok(())
+        }
+    ),
+    key!(
         Anywhere,
         "fsync.warningthresholdms",
         "ms",

@@ -157,12 +157,6 @@ pub(super) const REFUSED: &[Row] = &[
         "enforce.auth.enabled is not on",
     ),
     refused(
-        Property,
-        &[("audit.enable", "false")],
-        OFF,
-        "there is no audit log yet, and writes would go unrecorded",
-    ),
-    refused(
         File,
         &[("oraclePath", "unset")],
         NEVER,

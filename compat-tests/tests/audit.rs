@@ -1,0 +1,191 @@
+//! The audit log beside Apache ZooKeeper's: the same requests, the same lines.
+
+use anyhow::{Result, ensure};
+use meerkat_compat_tests::client::Admin;
+use meerkat_compat_tests::server::{Kind, Server, Settings};
+use meerkat_compat_tests::wire::{Acl, Blob, List, Request, Value};
+
+const GONE: &str = "ephemeralZNodeDeletionOnSessionCloseOrExpire";
+
+/// What comes last.
+const LAST: &str = "/the-last";
+
+fn create(path: &str, flags: i32) -> Request {
+    let create = Request::named("create").path(path);
+    create.with("flags", Value::Int(flags))
+}
+
+fn acl(entries: &[(i32, &str, &str)]) -> Value {
+    let entries = entries.iter().map(|(perms, scheme, id)| Acl {
+        perms: *perms,
+        scheme: Blob::text(scheme),
+        id: Blob::text(id),
+    });
+    Value::Acls(List::Items(entries.collect()))
+}
+
+fn multi(ops: Vec<Request>) -> Request {
+    Request::named("multi").with("ops", Value::Requests(ops))
+}
+
+/// One of each kind, those that fail included.
+fn requests() -> Vec<Request> {
+    let delete = |path| Request::named("delete").path(path);
+    let set_data = |path| Request::named("setData").path(path);
+    let set_acl = |path, entries: &[(i32, &str, &str)]| {
+        let request = Request::named("setACL").path(path);
+        request.with("acl", acl(entries))
+    };
+    vec![
+        create("/a", 0),
+        create("/a", 0),
+        create("/no/parent", 2),
+        create("/a/e", 1),
+        create("/a/s-", 2),
+        create("/a/es-", 3),
+        Request::named("create2").path("/a/two"),
+        Request::named("createContainer").path("/a/c"),
+        Request::named("createTTL").path("/a/t"),
+        Request::named("createTTL").path("/a/t"),
+        Request::named("createTTL")
+            .path("/a/ts-")
+            .with("flags", Value::Int(6)),
+        set_data("/a"),
+        set_data("/none"),
+        set_data("/a").with("version", Value::Int(7)),
+        set_acl("/a", &[(1, "world", "anyone"), (31, "ip", "127.0.0.1")]),
+        set_acl("/a", &[(31, "auth", "")]),
+        set_acl("/none", &[(31, "world", "anyone")]),
+        set_acl("/a", &[(31, "none", "such")]),
+        delete("/none"),
+        delete("/a"),
+        delete("/a/two"),
+        multi(vec![
+            create("/m", 0),
+            create("/m/s-", 2),
+            create("/m/e", 1),
+            set_data("/m"),
+            Request::named("check").path("/m"),
+            delete("/m/e"),
+        ]),
+        multi(vec![create("/n", 0), delete("/none"), create("/o", 0)]),
+        multi(Vec::new()),
+        Request::named("getData").path("/a"),
+        Request::named("sync").path("/a"),
+        Request::named("reconfig").with("joining", Value::Blob(Blob::text("server.2=no"))),
+    ]
+}
+
+/// One line from `session=` or `user=` on, or `None` for a line of another kind.
+fn audited(line: &str) -> Option<&str> {
+    let (_, text) = line.split_once("Slf4jAuditLogger")?;
+    let start = text.find("session=").or_else(|| text.find("user="))?;
+    Some(&text[start..])
+}
+
+/// Sessions are numbered as they come. Users and the ephemerals of one session are sorted: upstream
+/// has them in the order of a hash table.
+fn neutral(log: &str) -> Vec<String> {
+    let mut sessions: Vec<&str> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
+    for line in log.lines().filter_map(audited) {
+        let fields = line.split('\t').map(|field| {
+            if let Some(session) = field.strip_prefix("session=") {
+                if !sessions.contains(&session) {
+                    sessions.push(session);
+                }
+                let number = sessions.iter().position(|known| *known == session);
+                format!("session={}", number.unwrap_or_default())
+            } else if let Some(users) = field.strip_prefix("user=") {
+                let mut users: Vec<_> = users.split(',').collect();
+                users.sort_unstable();
+                format!("user={}", users.join(","))
+            } else {
+                field.to_owned()
+            }
+        });
+        lines.push(fields.collect::<Vec<_>>().join("\t"));
+    }
+    for gone in lines.chunk_by_mut(|one, next| one.contains(GONE) && next.contains(GONE)) {
+        gone.sort();
+    }
+    lines
+}
+
+/// Does what there is to do; the server ends when it is dropped.
+fn served(kind: Kind, settings: &Settings) -> Result<Server> {
+    let server = Server::start(kind, settings)?;
+    let mut admin = Admin::connect(server.addr())?;
+    for request in requests() {
+        admin.ask(&request)?;
+    }
+    let mut user = Admin::connect_as(server.addr(), &[b"bob:secret", b"eve:secret"])?;
+    for request in [
+        create("/u", 1).with("acl", acl(&[(31, "auth", "")])),
+        Request::named("setData").path("/u"),
+    ] {
+        user.ask(&request)?;
+    }
+    let mut nobody = Admin::connect_as(server.addr(), &[])?;
+    for request in [
+        Request::named("setData").path("/u"),
+        create("/u/below", 0),
+        Request::named("getData").path("/u"),
+    ] {
+        nobody.ask(&request)?;
+    }
+    user.close()?;
+    admin.close()?;
+    nobody.ask(&create(LAST, 0))?;
+    nobody.close()?;
+    Ok(server)
+}
+
+fn audit_of(kind: Kind) -> Result<Vec<String>> {
+    let mut settings = Settings::default().with_logs();
+    settings.set("audit.enable=true")?;
+    let mut server = served(kind, &settings)?;
+    server.terminate()?;
+    Ok(neutral(&server.log()))
+}
+
+#[test]
+fn the_same_requests_leave_the_same_lines() -> Result<()> {
+    let (expected, found) = (audit_of(Kind::ZooKeeper)?, audit_of(Kind::Meerkat)?);
+    ensure!(expected.len() > 35, "{expected:#?}");
+    assert_eq!(expected, found);
+    Ok(())
+}
+
+#[test]
+fn a_file_of_its_own_has_all_lines_and_no_path_forges_one() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut settings = Settings::default();
+    for assignment in [
+        "audit.enable=true",
+        "-Dzookeeper.auditlog.file=writes.log",
+        &format!("-Dzookeeper.auditlog.dir={}", dir.path().display()),
+    ] {
+        settings.set(assignment)?;
+    }
+    let mut server = served(Kind::Meerkat, &settings)?;
+    let mut forger = Admin::connect(server.addr())?;
+    forger.ask(&create(
+        "/a\nuser=nobody\toperation=delete\tresult=success",
+        0,
+    ))?;
+    server.terminate()?;
+    let text = std::fs::read_to_string(dir.path().join("writes.log"))?;
+    let levels = text.lines().filter(|line| line.contains(" ERROR ")).count();
+    let failures = text.lines().filter(|line| line.ends_with("result=failure"));
+    ensure!(levels == failures.count() && levels > 10, "{text}");
+    let lines = neutral(&text);
+    ensure!(lines.len() == text.lines().count(), "{text}");
+    ensure!(
+        !lines.iter().any(|line| line.starts_with("user=nobody")),
+        "{text}"
+    );
+    // What is in the file is not in the log, and the other way round.
+    ensure!(neutral(&server.log()).is_empty(), "{}", server.log());
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! What the server logs: lines that nobody forges, JSON when asked, and requests that were slow.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use meerkat_compat_tests::change::{PATIENCE, POLL};
+use meerkat_compat_tests::client::{Admin, Connection, framed};
+use meerkat_compat_tests::ensemble::Ensemble;
+use meerkat_compat_tests::server::{Kind, Server, Settings};
+use meerkat_compat_tests::wire::{Connect, Request};
+use serde_json::Value;
+
+/// Above what counts as slow in these tests.
+const HELD_UP: Duration = Duration::from_millis(700);
+const SLOW: &str = "meerkat.slowRequestMs=300";
+
+fn settings(assignments: &[&str]) -> Result<Settings> {
+    let mut settings = Settings::default();
+    for assignment in assignments {
+        settings.set(assignment)?;
+    }
+    Ok(settings)
+}
+
+/// Values of the fields of a line of text.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let at = line.find(&format!(" {name}="))?;
+    line[at + name.len() + 2..].split(' ').next()
+}
+
+#[test]
+fn json_is_one_object_a_line_with_what_the_text_says() -> Result<()> {
+    let settings = settings(&["audit.enable=true"])?.with_env("MEERKAT_LOG_FORMAT", "json");
+    let mut server = Server::start(Kind::Meerkat, &settings)?;
+    let mut admin = Admin::connect(server.addr())?;
+    let (path, forged) = ("/a\n{\"level\":\"FORGED\"}", "\"level\":\"FORGED\"");
+    admin.ask(&Request::named("create").path(path))?;
+    server.terminate()?;
+    let log = server.log();
+    let lines = log.lines().map(serde_json::from_str);
+    let lines: Vec<Value> = lines
+        .collect::<Result<_, _>>()
+        .with_context(|| log.clone())?;
+    let has = |name: &str, value: &str| {
+        let of_line = |line: &Value| line.get(name).and_then(Value::as_str) == Some(value);
+        lines.iter().any(of_line)
+    };
+    ensure!(has("message", "stopping") && has("level", "INFO"), "{log}");
+    ensure!(
+        has("target", "org.apache.zookeeper.audit.Slf4jAuditLogger"),
+        "{log}"
+    );
+    ensure!(
+        lines.iter().all(|line| line.get("timestamp").is_some()),
+        "{log}"
+    );
+    ensure!(!log.contains(forged) && !has("level", "FORGED"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_format_that_is_none_is_refused() -> Result<()> {
+    let settings = settings(&[])?.with_env("MEERKAT_LOG_FORMAT", "xml");
+    let error = Server::start(Kind::Meerkat, &settings).err();
+    let error = format!("{:#}", error.context("it started")?);
+    ensure!(error.contains("it can be text or json"), "{error}");
+    Ok(())
+}
+
+/// The first line of a server's log about a slow request for which this is true.
+fn slow_line(ensemble: &Ensemble, id: usize, is_it: impl Fn(&str) -> bool) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let log = ensemble.log_tail(id)?;
+        let mut slow = log.lines().filter(|line| line.contains("slow request"));
+        if let Some(line) = slow.find(|line| is_it(line)) {
+            return Ok(line.to_owned());
+        }
+        ensure!(Instant::now() < deadline, "{log}");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A write that waits for its quorum, and a read of the same session behind it.
+#[test]
+fn a_write_without_a_quorum_is_slow_in_its_commit() -> Result<()> {
+    let mut ensemble = Ensemble::start(Kind::Meerkat, 3, 0, &settings(&[SLOW])?)?;
+    let leader = ensemble.wait_for_leader()?;
+    let followers: Vec<usize> = ensemble.ids().filter(|id| *id != leader).collect();
+    let mut connection = Connection::open(ensemble.addr(leader))?;
+    connection.send(&framed(&Connect::default().encode(0, &[0; 16], 0)));
+    connection.receive()?;
+    let quick = Request::named("create").path("/quick").encode(1, 0);
+    connection.send(&framed(&quick));
+    connection.receive()?;
+    for id in &followers {
+        ensemble.pause(*id)?;
+    }
+    let (write, read) = (
+        Request::named("create").path("/slow").encode(2, 0),
+        Request::named("exists").path("/slow").encode(3, 0),
+    );
+    connection.send(&[framed(&write), framed(&read)].concat());
+    std::thread::sleep(HELD_UP);
+    for id in &followers {
+        ensemble.resume(*id)?;
+    }
+    connection.receive()?;
+    connection.receive()?;
+    let of = |path: &'static str, op: &'static str| {
+        move |line: &str| {
+            field(line, "path") == Some(&format!("{path:?}"))
+                && field(line, "op") == Some(&format!("{op:?}"))
+        }
+    };
+    let write = slow_line(&ensemble, leader, of("/slow", "create"))?;
+    let ms = |line: &str, name| field(line, name).and_then(|ms| ms.parse::<u64>().ok());
+    ensure!(field(&write, "slowest") == Some("\"commit\""), "{write}");
+    ensure!(field(&write, "xid") == Some("2"), "{write}");
+    let (total, commit) = (ms(&write, "total_ms"), ms(&write, "commit_ms"));
+    ensure!(total >= commit && commit > Some(300), "{write}");
+    let read = slow_line(&ensemble, leader, of("/slow", "exists"))?;
+    ensure!(field(&read, "slowest") == Some("\"wait\""), "{read}");
+    let log = ensemble.log_tail(leader)?;
+    ensure!(!log.contains("/quick"), "{log}");
+    Ok(())
+}
