@@ -179,8 +179,6 @@ pub struct StorageConfig {
     pub fsync_warning_threshold_ms: u32,
     /// Snapshots that the purge leaves, at least 3.
     pub snap_retain_count: u32,
-    /// Time between purges; 0 is never.
-    pub purge_interval_hours: u32,
     /// Whether missing data directories are created.
     pub autocreate_dirs: bool,
 }
@@ -385,7 +383,6 @@ impl Default for Config {
                 force_sync: true,
                 fsync_warning_threshold_ms: 1000,
                 snap_retain_count: 3,
-                purge_interval_hours: 0,
                 autocreate_dirs: true,
             },
             my_id: None,

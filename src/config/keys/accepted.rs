@@ -226,6 +226,11 @@ pub(super) const ACCEPTED: &[Row] = &[
         ONE_HTTP,
     ),
     accepted(
+        File,
+        &[("autopurge.purgeInterval", "0")],
+        "old snapshots go whenever one has been written",
+    ),
+    accepted(
         Property,
         &[("audit.impl.class", "Slf4jAuditLogger")],
         "the audit log is written as Slf4jAuditLogger writes it",

@@ -316,7 +316,7 @@ pub(super) const STORAGE: &[Row] = &[
         "autopurge.snapRetainCount",
         "snapshots",
         Default("3"),
-        "Snapshots that the purge leaves; at least 3.",
+        "Snapshots that are kept; at least 3. Older ones go whenever one has been written.",
         |draft, setting| {
             let asked: i32 = setting.whole(-INT_MAX, INT_MAX)?;
             if asked < 3 {
@@ -326,20 +326,6 @@ pub(super) const STORAGE: &[Row] = &[
                 );
             }
             draft.config.storage.snap_retain_count = asked.max(3).unsigned_abs();
-            Ok(())
-        }
-    ),
-    key!(
-        File,
-        "autopurge.purgeInterval",
-        "hours",
-        Default("0"),
-        "Time between purges of old snapshots, the first at the start; 0 is never.",
-        |draft, setting| {
-            draft.config.storage.purge_interval_hours = setting
-                .whole::<i64>(-INT_MAX, INT_MAX)?
-                .try_into()
-                .unwrap_or(0);
             Ok(())
         }
     ),
