@@ -6,5 +6,5 @@ ZOOBINDIR=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 # shellcheck source=bin/zkEnv.sh
 . "$ZOOBINDIR/zkEnv.sh"
 
-shell=$("$ZOOBINDIR/../.build/shell") || exit 1
+shell=$(find_binary zk-cli) || exit 1
 exec "$shell" "$@"

@@ -34,13 +34,10 @@ else
     echo "Using config: none ($config is not there), the embedded default: 127.0.0.1:2181, data in $PWD/data" >&2
 fi
 
-# The last value of a key, by the separators of a properties file.
 setting() {
-    if [ ${#server_args[@]} = 0 ] || [ ! -r "$config" ]; then
-        return
+    if [ ${#server_args[@]} -gt 0 ]; then
+        setting_in "$config" "$1"
     fi
-    sed -nE "s/^[[:space:]]*$1([[:space:]]*[=:][[:space:]]*|[[:space:]]+)([^[:space:]=:].*)$/\2/p" "$config" |
-        tail -n 1 | tr -d '\r' | sed -E 's/[[:space:]]+$//'
 }
 
 data_dir=$(setting dataDir)
@@ -59,7 +56,7 @@ is_running() {
 }
 
 find_server() {
-    server=$("$ZOOBINDIR/../.build/server") || exit 1
+    server=$(find_binary zk-server) || exit 1
 }
 
 # Where to ask: the plain client port, from the file or from this server's own line.
@@ -205,7 +202,8 @@ status)
     echo "$mode"
     ;;
 version)
-    echo "Meerkat, version $(sed -nE '/^\[workspace.package\]/,/^$/s/^version = "(.*)"/\1/p' "$ZOOBINDIR/../Cargo.toml")"
+    find_server
+    "$server" --version
     ;;
 print-cmd)
     find_server

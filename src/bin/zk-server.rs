@@ -26,6 +26,10 @@ fn main() -> ExitCode {
     if let Some(code) = meerkat::offline::command::run(&all) {
         return code;
     }
+    if all.get(1).is_some_and(|first| first == "--version") {
+        println!("Meerkat, version {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
     if let Err(error) = meerkat::logging::install() {
         eprintln!("{error}");
         return ExitCode::from(EXIT_INVALID_INVOCATION);
@@ -96,6 +100,10 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let server = Server::start(config).await?;
     for address in server.addresses() {
         tracing::info!(%address, "serving clients");
+    }
+    // Whoever started us with a socket for it, as systemd does, waits for this.
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "the service manager could not be told that the server serves");
     }
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),

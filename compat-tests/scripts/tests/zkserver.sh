@@ -1,0 +1,178 @@
+# shellcheck shell=bash disable=SC2154 # what ../run sets
+# zkServer.sh, as an operator types it.
+
+test_start_status_stop() {
+    configure
+    run "$zkserver" --config conf start
+    expect_code 0 && expect_out "Starting zookeeper ... STARTED" && expect_err "Using config: conf/zoo.cfg" || return
+    local pid
+    pid=$(server_pid)
+    run "$zkserver" --config conf status
+    expect_code 0 || return
+    expect_out "Client port found: $port. Client address: 127.0.0.1. Client SSL: false.
+Mode: standalone" || return
+    run "$zkserver" --config conf stop
+    expect_code 0 && expect_out "Stopping zookeeper ... STOPPED" || return
+    gone "$pid" || fail "process $pid is still there after stop" || return
+    [ ! -e data/zookeeper_server.pid ] || fail "stop leaves the pid file behind"
+}
+
+test_second_start_is_refused() {
+    configure
+    run "$zkserver" --config conf start
+    expect_code 0 || return
+    local pid
+    pid=$(server_pid)
+    run "$zkserver" --config conf start
+    expect_code 1 && expect_out "Starting zookeeper ... already running as process $pid." || return
+    run "$zkserver" --config conf stop
+    expect_code 0
+}
+
+test_restart_keeps_the_configuration() {
+    configure
+    run "$zkserver" --config conf start
+    expect_code 0 || return
+    local before
+    before=$(server_pid)
+    run "$zkserver" --config conf restart
+    expect_code 0 && expect_out "Stopping zookeeper ... STOPPED
+Starting zookeeper ... STARTED" || return
+    gone "$before" || fail "the old process is still there" || return
+    answers "$port" || fail "the new process does not answer on port $port" || return
+    run "$zkserver" --config conf stop
+    expect_code 0
+}
+
+test_nothing_to_stop_or_ask() {
+    configure
+    run "$zkserver" --config conf stop
+    expect_code 0 || return
+    expect_out "Stopping zookeeper ... no zookeeper to stop (could not find file $PWD/data/zookeeper_server.pid)" || return
+    run "$zkserver" --config conf status
+    expect_code 1 && expect_out "Client port found: $port. Client address: 127.0.0.1. Client SSL: false.
+Error contacting service. It is probably not running."
+}
+
+test_old_pid_file_of_another_process_is_no_server() {
+    configure
+    mkdir data
+    # This shell is alive, and no server.
+    echo -n $$ >data/zookeeper_server.pid
+    run "$zkserver" --config conf start
+    expect_code 0 && expect_out "Starting zookeeper ... STARTED" || return
+    run "$zkserver" --config conf stop
+    expect_code 0
+}
+
+test_foreground_is_the_server_itself() {
+    configure
+    SERVER_JVMFLAGS="-Xmx1g -Dzookeeper.4lw.commands.whitelist=ruok" in_foreground conf/zoo.cfg
+    wait_until answers "$port" || fail "no answer: $(tail -n 5 foreground.*)" || return
+    [ "$(readlink "/proc/$foreground/exe")" = "$(readlink -f "$MEERKAT_BIN")" ] ||
+        fail "process $foreground is $(readlink "/proc/$foreground/exe")" || return
+    [ "$(ask "$port" ruok)" = imok ] || fail "SERVER_JVMFLAGS does not reach the server" || return
+    kill "$foreground"
+    wait_until gone "$foreground" || fail "SIGTERM does not end it" || return
+    wait "$foreground"
+    code=$? out='' err=$(<foreground.err)
+    expect_code 0
+}
+
+test_without_configuration_this_machine_is_served() {
+    export ZOOCFGDIR=$PWD/none ZOO_LOG_DIR=$PWD/logs
+    ! answers 2181 || fail "port 2181 is taken by another program" || return
+    run "$zkserver" start
+    expect_code 0 && expect_out "Starting zookeeper ... STARTED" && expect_err 127.0.0.1:2181 || return
+    [ -d data ] || fail "there is no directory data beside where it was started" || return
+    run "$zkserver" status
+    expect_code 0 && expect_out "Client port found: 2181. Client address: 127.0.0.1. Client SSL: false.
+Mode: standalone" || return
+    run "$zkserver" stop
+    expect_code 0
+}
+
+test_port_in_use_is_one_sentence() {
+    configure
+    run "$zkserver" --config conf start
+    expect_code 0 || return
+    mkdir second
+    sed "s|^dataDir=.*|dataDir=$PWD/second/data|" conf/zoo.cfg >second/zoo.cfg
+    run "$zkserver" --config second start
+    expect_code 1 && expect_out "Starting zookeeper ... FAILED TO START" && expect_err "$port" || return
+    [ ! -e second/data/zookeeper_server.pid ] || fail "a pid file of a server that did not start" || return
+    answers "$port" || fail "the first server does not answer any more" || return
+    run "$zkserver" --config conf stop
+    expect_code 0
+}
+
+# A server that must not start, and what it should say. No stack trace, no more than a few lines.
+refuses() {
+    local expected_code=$1 sentence=$2
+    shift 2
+    configure "$@"
+    run timeout 15 "$zkserver" start-foreground conf/zoo.cfg
+    expect_code "$expected_code" && expect_err "$sentence" || return
+    [ "$(wc -l <<<"$err")" -le 4 ] || fail "more than a sentence on stderr: $err"
+}
+
+test_bad_value_is_one_sentence() {
+    refuses 2 'tickTime: For input string: "soon"' tickTime=soon
+}
+
+test_unserved_security_is_refused() {
+    refuses 2 'secureClientPort: not supported: TLS' secureClientPort=2281
+}
+
+test_server_that_is_no_member_is_refused() {
+    mkdir data
+    echo 7 >data/myid
+    refuses error 'My id 7 not in the peer list' initLimit=5 syncLimit=2 server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4 server.3=127.0.0.1:5:6
+}
+
+test_taken_peer_port_is_one_sentence() {
+    configure
+    run "$zkserver" --config conf start
+    expect_code 0 || return
+    local taken=$port first=$PWD
+    mkdir -p second/data
+    echo 1 >second/data/myid
+    cd second || return
+    refuses error "cannot listen on 127.0.0.1:$taken" initLimit=5 syncLimit=2 "server.1=127.0.0.1:$taken:2" server.2=127.0.0.1:3:4 server.3=127.0.0.1:5:6 || return
+    cd "$first" || return
+    run "$zkserver" --config conf stop
+    expect_code 0
+}
+
+test_groups_are_refused() {
+    mkdir data
+    echo 1 >data/myid
+    refuses error 'not supported' initLimit=5 syncLimit=2 server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4 server.3=127.0.0.1:5:6 group.1=1:2:3
+}
+
+test_missing_file_is_one_sentence() {
+    run timeout 15 "$zkserver" start-foreground "$PWD/none.cfg"
+    expect_code 2 && expect_err "none.cfg"
+}
+
+test_unusable_data_directory_is_one_sentence() {
+    # A file where the directory should be stops root too.
+    : >file
+    refuses 3 "$PWD/file" "dataDir=$PWD/file/data"
+}
+
+test_print_cmd_and_version() {
+    configure
+    run "$zkserver" --config conf print-cmd
+    expect_code 0 || return
+    expect_out "\"$MEERKAT_BIN\" \"conf/zoo.cfg\" > \"$ZOO_LOG_DIR/zookeeper-${USER:-$(id -un)}-server-${HOSTNAME:-$(hostname)}.out\" 2>&1 < /dev/null" || return
+    run "$zkserver" --config conf version
+    expect_code 0 || return
+    grep -qE '[0-9]+\.[0-9]+\.[0-9]+' <<<"$out" || fail "no version in: $out"
+}
+
+test_unknown_command_gets_the_usage() {
+    run "$zkserver" dance
+    expect_code 2 || return
+    expect_err "Usage: $zkserver [--config <conf-dir>] {start|start-foreground|stop|version|restart|status|print-cmd}"
+}
