@@ -28,7 +28,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &[]),
     (
         "admin",
-        &["config", "ensemble", "pipeline", "state", "types"],
+        &[
+            "auth", "config", "ensemble", "op", "pipeline", "state", "tree", "types", "watch",
+        ],
     ),
     (
         "server",

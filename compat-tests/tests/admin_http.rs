@@ -329,7 +329,10 @@ fn methods_and_paths_are_answered_alike() {
         let found = asked.map(|answer| answer.expect("an answer").status);
         assert_eq!(found, [400, 405], "{method}");
     }
-    for path in ["/", "/commands/ruok", "/ask"] {
+    // At the root there is a page, which upstream does not have.
+    let found = [theirs, ours].map(|port| get(port, "/").expect("an answer").status);
+    assert_eq!(found, [404, 200]);
+    for path in ["/commands/ruok", "/ask"] {
         let found = [theirs, ours].map(|port| get(port, path).expect("an answer").status);
         assert_eq!(found, [404, 404], "{path}");
     }

@@ -29,6 +29,7 @@ use super::Sources;
 use super::commands::{Answer, Asked, COMMANDS, Command, Does, find};
 use super::facts;
 use super::json::{Fields, Json, fields};
+use super::page::{self, Page};
 use crate::config::Config;
 
 /// Connections at the same time; who comes later waits.
@@ -96,6 +97,7 @@ pub async fn run(listener: TcpListener, sources: Sources, mut stopped: watch::Re
     let url = config.admin.command_url.clone();
     let idle = Duration::from_millis(config.admin.idle_timeout_ms.into());
     let interval = Duration::from_millis(config.admin.rate_interval_ms.into());
+    let page = Arc::new(Page::new(sources.clone()));
     let admin = Arc::new(Admin {
         initial_configuration: initial_configuration(config),
         at_once: Semaphore::new(COMMANDS_AT_ONCE),
@@ -107,7 +109,8 @@ pub async fn run(listener: TcpListener, sources: Sources, mut stopped: watch::Re
         .route(&url, any(list))
         .route(&format!("{url}/"), any(list))
         .route(&format!("{url}/{{*name}}"), any(command))
-        .with_state(admin);
+        .with_state(admin)
+        .fallback_service(any(page::serve).with_state(page));
     serve(listener, routes, idle, &mut stopped).await;
 }
 
@@ -151,7 +154,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Who has connected.
 #[derive(Clone, Copy)]
-struct Peer(SocketAddr);
+pub(super) struct Peer(pub(super) SocketAddr);
 
 async fn connection(stream: TcpStream, peer: SocketAddr, routes: Router, idle: Duration) {
     let service = routes.layer(axum::Extension(Peer(peer)));

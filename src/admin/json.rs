@@ -40,6 +40,11 @@ impl Json {
         let _ = self.serialize(&mut serializer);
         String::from_utf8(out).unwrap_or_default()
     }
+
+    /// Without a blank.
+    pub(super) fn compact(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
 }
 
 pub(super) fn fields<const N: usize>(fields: [(&str, Json); N]) -> Fields {

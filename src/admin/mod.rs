@@ -1,5 +1,5 @@
-//! What operators ask: four-letter words, HTTP commands and metrics. Looks, and changes statistics
-//! at most.
+//! What operators ask: four-letter words, HTTP commands, metrics, and a page. Looks, and changes
+//! statistics at most; what the page changes goes the way of any client's request.
 
 mod commands;
 mod date;
@@ -7,6 +7,7 @@ mod facts;
 pub mod http;
 mod json;
 pub mod metrics;
+mod page;
 mod recorder;
 pub mod words;
 

@@ -229,6 +229,9 @@ pub struct Status {
     pub members: Vec<Member>,
     /// As the leader, the other members that have answered, and how long ago that was.
     pub heard: Vec<(u64, Duration)>,
+    /// As the leader, the last log index that each member is known to have; nothing is known of one
+    /// that has not answered this leader yet.
+    pub matched: Vec<(u64, u64)>,
     /// Since when this server is out of touch with the quorum: as the leader with a majority, else
     /// with the leader.
     pub out_of_touch: Duration,
@@ -597,6 +600,10 @@ impl Ensemble {
             .filter_map(|member| Some((member.id, answered.get(&member.id)?.elapsed())))
             .collect();
         drop(answered);
+        let replication = metrics.replication.iter().flatten();
+        let matched = replication
+            .filter_map(|(id, matched)| Some((*id, matched.as_ref()?.index)))
+            .collect();
         Status {
             is_leader,
             is_voter: members.iter().any(|m| m.id == me && m.is_voter),
@@ -604,6 +611,7 @@ impl Ensemble {
             out_of_touch: silence.unwrap_or_else(|| self.begun.elapsed()),
             members,
             heard,
+            matched,
             term: metrics.current_term,
             last_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |id| id.index),

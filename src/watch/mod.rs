@@ -35,6 +35,20 @@ impl Modes {
         self.0 & other.0 != 0
     }
 
+    /// In words, for people.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            (Self::DATA, "data"),
+            (Self::CHILD, "children"),
+            (Self::PERSISTENT, "persistent"),
+            (Self::RECURSIVE, "recursive"),
+        ];
+        let these = all
+            .into_iter()
+            .filter(move |(mode, _)| self.intersects(*mode));
+        these.map(|(_, name)| name)
+    }
+
     fn insert(&mut self, other: Self) {
         self.0 |= other.0;
     }
@@ -97,9 +111,13 @@ impl Watchers {
     }
 
     fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
         match self {
-            Self::Few(list) => list.is_empty(),
-            Self::Many(map) => map.is_empty(),
+            Self::Few(list) => list.len(),
+            Self::Many(map) => map.len(),
         }
     }
 
@@ -289,6 +307,32 @@ impl WatchTable {
         }
     }
 
+    /// Watched paths, each with how many connections watch it.
+    pub fn paths(&self) -> impl Iterator<Item = (&str, usize)> {
+        let paths = self.by_path.iter();
+        paths.map(|(path, watchers)| (&**path, watchers.len()))
+    }
+
+    /// Visits whoever watches a path itself.
+    pub fn for_each_watcher(&self, path: &str, visit: impl FnMut(ConnId, Modes)) {
+        if let Some(watchers) = self.by_path.get(path) {
+            watchers.for_each(visit);
+        }
+    }
+
+    /// Watching connections, each with how many paths it watches.
+    pub fn connections(&self) -> impl Iterator<Item = (ConnId, usize)> {
+        self.by_conn
+            .iter()
+            .map(|(conn, paths)| (*conn, paths.len()))
+    }
+
+    /// The paths that a connection watches.
+    pub fn watched_by(&self, conn: ConnId) -> impl Iterator<Item = &str> {
+        let paths = self.by_conn.get(&conn).into_iter().flatten();
+        paths.map(|path| &**path)
+    }
+
     #[must_use]
     pub fn summary(&self) -> WatchSummary {
         WatchSummary {
@@ -317,6 +361,27 @@ mod tests {
 
     const A: ConnId = ConnId(1);
     const B: ConnId = ConnId(2);
+
+    #[test]
+    fn watches_are_listed_by_path_and_by_connection() {
+        let mut table = WatchTable::default();
+        table.add(A, "/x", Modes::DATA);
+        table.add(A, "/x", Modes::CHILD);
+        table.add(B, "/x", Modes::RECURSIVE);
+        assert_eq!(table.paths().collect::<Vec<_>>(), [("/x", 2)]);
+        let mut watchers = Vec::new();
+        table.for_each_watcher("/x", |conn, modes| {
+            watchers.push((conn, modes.names().collect::<Vec<_>>()));
+        });
+        watchers.sort_by_key(|(conn, _)| conn.0);
+        assert_eq!(
+            watchers,
+            [(A, vec!["data", "children"]), (B, vec!["recursive"])]
+        );
+        assert_eq!(table.watched_by(B).collect::<Vec<_>>(), ["/x"]);
+        table.remove_connection(B);
+        assert_eq!(table.connections().collect::<Vec<_>>(), [(A, 1)]);
+    }
 
     #[test]
     fn one_shots_fire_once() {

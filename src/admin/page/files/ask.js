@@ -1,0 +1,60 @@
+// Questions to the server. The sign-in lives in this module's memory and nowhere else.
+
+let authorization = null;
+let signedInAs = null;
+
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+const PATIENCE_MS = 15000;
+
+async function send(method, name, parameters, body, proof) {
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(parameters)) {
+    if (value !== null && value !== undefined && value !== '') query.set(key, value);
+  }
+  const headers = {};
+  if (proof) headers.Authorization = proof;
+  let response;
+  try {
+    response = await fetch(`api/${name}?${query}`, {
+      method, headers, body, credentials: 'omit', cache: 'no-store', redirect: 'error',
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    });
+  } catch {
+    throw new Refused(0, 'The server does not answer.');
+  }
+  let answer = null;
+  try {
+    answer = await response.json();
+  } catch {
+    throw new Refused(response.status, `The server answered ${response.status} without JSON.`);
+  }
+  if (!response.ok) throw new Refused(response.status, answer.error ?? `Status ${response.status}`);
+  return answer;
+}
+
+export const ask = (name, parameters = {}) => send('GET', name, parameters, undefined, authorization);
+
+export const change = (method, parameters, body) =>
+  send(method, 'znode', parameters, body, authorization);
+
+export const user = () => signedInAs;
+
+// Keeps the proof when the server takes it; says who it proves.
+export async function signIn(name, password) {
+  const octets = new TextEncoder().encode(`${name}:${password}`);
+  const proof = `Basic ${btoa(String.fromCharCode(...octets))}`;
+  const identity = await send('GET', 'identity', {}, undefined, proof);
+  authorization = proof;
+  signedInAs = identity.is_super ? `${name} (super)` : name;
+}
+
+export function signOut() {
+  authorization = null;
+  signedInAs = null;
+}

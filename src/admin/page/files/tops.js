@@ -1,0 +1,71 @@
+// The largest paths and the busiest clients.
+
+import { ask } from './ask.js';
+import { build, bytes, card, count, fill, isNew, micros, pathLink, plural, sessionLink, table } from './build.js';
+
+const ORDERS = [['requests', 'Requests'], ['queued', 'Waiting'], ['average', 'Average latency'], ['max', 'Worst latency'], ['outbox', 'Unsent bytes']];
+// A walk over the tree is not made more often.
+const WALK_MS = 15000;
+
+function bar(share) {
+  const inner = build('span', { class: 'fill' });
+  inner.style.width = `${Math.min(100, Math.max(1, share * 100)).toFixed(1)}%`;
+  return build('span', { class: 'bar', 'aria-hidden': 'true' }, inner);
+}
+
+function ranking(entries, label, empty) {
+  if (entries.length === 0) return build('p', { class: 'quiet' }, empty);
+  const most = Math.max(...entries.map((entry) => entry.value));
+  return build('ol', { class: 'ranking' }, entries.map((entry) => build('li', {},
+    build('span', { class: 'row' }, pathLink(entry.path), build('span', { class: 'value' }, label(entry))),
+    bar(entry.value / most))));
+}
+
+function quota(entry) {
+  const limit = (used, soft, hard, shown) => {
+    const limits = [soft !== null && `of ${shown(soft)}`, hard !== null && `of ${shown(hard)} (hard)`].filter(Boolean);
+    return limits.length > 0 ? `${shown(used)} ${limits.join(', ')}` : null;
+  };
+  return build('li', {}, build('span', { class: 'row' }, pathLink(entry.path || '/'),
+    build('span', { class: 'value' }, `${(entry.used_thousandths / 10).toFixed(0)} %`)),
+  bar(entry.used_thousandths / 1000),
+  build('span', { class: 'quiet' }, [limit(entry.count, entry.count_limit, entry.count_hard_limit, (n) => `${count(n)} znodes`),
+    limit(entry.bytes, entry.bytes_limit, entry.bytes_hard_limit, bytes)].filter(Boolean).join(' · ')));
+}
+
+export function topView(main, [order = 'requests']) {
+  const clients = build('div', {});
+  const paths = build('div', {});
+  let walked = -Infinity;
+  const segments = build('nav', { class: 'segments', 'aria-label': 'Order of clients' }, ORDERS.map(([name, title]) =>
+    build('a', { href: `#/top/${name}`, 'aria-current': name === order ? 'true' : null }, title)));
+  fill(main, build('h1', {}, 'Top'), card('Clients of this server', segments, clients), paths);
+  const updatePaths = async () => {
+    if (performance.now() - walked < WALK_MS) return;
+    walked = performance.now();
+    const found = await ask('top/paths');
+    if (!isNew(paths, found)) return;
+    fill(paths,
+      build('p', { class: 'quiet' }, `${plural(found.looked_at, 'znode was', 'znodes were')} looked at`,
+        found.is_cut ? ', not all: the rest is too much for one look.' : '.',
+        found.hidden > 0 && ` ${plural(found.hidden, 'znode')} with children may not be read by you.`),
+      build('div', { class: 'columns' },
+        card('Subtrees', ranking(found.subtrees.map((entry) => ({ ...entry, value: entry.znodes })),
+          (entry) => `${plural(entry.znodes, 'znode')}, ${bytes(entry.bytes)}`, 'The tree is empty.')),
+        card('Most children', ranking(found.children, (entry) => count(entry.value), 'No znode has children.')),
+        card('Most data', ranking(found.bytes, (entry) => bytes(entry.value), 'No znode has data.')),
+        card('Most watchers', ranking(found.watches, (entry) => count(entry.value), 'Nobody watches anything at this server.')),
+        card('Quotas', found.quotas.length > 0 ? build('ol', { class: 'ranking' }, found.quotas.map(quota))
+          : build('p', { class: 'quiet' }, 'No path has a quota.'))));
+  };
+  const updateClients = async () => {
+    const found = await ask('top/clients', { order });
+    if (!isNew(clients, found)) return;
+    fill(clients, table('Clients', [['Client'], ['Session'], ['Requests', 'number'], ['Waiting', 'number'], ['Unsent', 'number'], ['Average', 'number'], ['Worst', 'number'], ['Last']],
+      found.clients.map((client) => [build('span', { class: 'mono' }, client.address), client.session ? sessionLink(client.session) : '–',
+        count(client.requests), count(client.queued), bytes(client.outbox_bytes), micros(client.average_us), micros(client.max_us), client.last_operation]),
+      'Nobody is connected.'),
+    found.more > 0 && build('p', { class: 'quiet' }, `${count(found.more)} more`));
+  };
+  return async () => { await Promise.all([updateClients(), updatePaths()]); };
+}

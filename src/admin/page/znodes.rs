@@ -1,0 +1,207 @@
+//! A znode and its children.
+
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jute::proto::{Stat, perms};
+
+use super::select::First;
+use super::{Asked, Refusal};
+use crate::admin::json::Json;
+use crate::state::State;
+use crate::tree::path::parent_for_clients;
+use crate::tree::{NodeId, Owner};
+use crate::types::Zxid;
+
+/// Children in one answer.
+const CHILDREN_MAX: usize = 1000;
+const CHILDREN_DEFAULT: usize = 200;
+
+/// Bytes of data in one answer.
+const DATA_BYTES_MAX: usize = 256 << 10;
+
+pub(super) fn no_node(path: &str) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, format!("No znode: {path}"))
+}
+
+fn find(state: &State, path: &str) -> Result<NodeId, Refusal> {
+    state.tree.find(path).ok_or_else(|| no_node(path))
+}
+
+fn zxid(zxid: i64) -> Json {
+    Zxid(zxid).to_string().into()
+}
+
+fn stat(stat: &Stat) -> Json {
+    Json::object([
+        ("czxid", zxid(stat.czxid)),
+        ("mzxid", zxid(stat.mzxid)),
+        ("pzxid", zxid(stat.pzxid)),
+        ("ctime", stat.ctime.into()),
+        ("mtime", stat.mtime.into()),
+        ("version", stat.version.into()),
+        ("cversion", stat.cversion.into()),
+        ("aversion", stat.aversion.into()),
+        (
+            "ephemeral_owner",
+            format!("0x{:x}", stat.ephemeral_owner).into(),
+        ),
+        ("data_length", stat.data_length.into()),
+        ("num_children", stat.num_children.into()),
+    ])
+}
+
+fn kind(owner: Owner) -> Json {
+    let name = match owner {
+        Owner::Persistent => "persistent",
+        Owner::Session(_) => "ephemeral",
+        Owner::Container => "container",
+        Owner::Ttl(_) => "ttl",
+    };
+    name.into()
+}
+
+/// As getACL answers, with letters for the permissions.
+fn acl(asked: &Asked, state: &State, id: NodeId) -> Json {
+    let asker = &asked.asker;
+    if !asker.may(state, id, perms::READ | perms::ADMIN) {
+        return Json::Null;
+    }
+    let is_masked = !asker.may(state, id, perms::ADMIN);
+    let entries = state.tree.acl(id).iter().map(|entry| {
+        let shown = match entry.id.split_once(':') {
+            Some((user, _)) if is_masked && &*entry.scheme == "digest" => format!("{user}:x"),
+            _ => entry.id.to_string(),
+        };
+        Json::object([
+            ("scheme", (&*entry.scheme).into()),
+            ("id", shown.into()),
+            ("perms", letters(entry.perms).into()),
+        ])
+    });
+    Json::list(entries)
+}
+
+/// As the shell writes them.
+fn letters(granted: i32) -> String {
+    let all = [
+        (perms::CREATE, 'c'),
+        (perms::DELETE, 'd'),
+        (perms::READ, 'r'),
+        (perms::WRITE, 'w'),
+        (perms::ADMIN, 'a'),
+    ];
+    let granted = all.into_iter().filter(|(one, _)| granted & one != 0);
+    granted.map(|(_, letter)| letter).collect()
+}
+
+/// What the asker may do, reading as a client and writing as [`super::change`] has it.
+fn may(asked: &Asked, state: &State, path: &str, id: NodeId) -> Json {
+    let asker = &asked.asker;
+    let parent = state.tree.parent(id);
+    Json::object([
+        ("read", asker.may(state, id, perms::READ).into()),
+        ("set", asker.is_named(state, id, perms::WRITE).into()),
+        ("create", asker.is_named(state, id, perms::CREATE).into()),
+        (
+            "delete",
+            (path != "/" && asker.is_named(state, parent, perms::DELETE)).into(),
+        ),
+    ])
+}
+
+/// `znode?path=P[&from=N]`: stat, access control list, and data from a byte on.
+pub(super) fn znode(asked: &Asked) -> Result<Json, Refusal> {
+    let path = asked.parameters.path()?;
+    let from: usize = asked.parameters.number("from", 0)?;
+    asked.sources.core.look(|state| {
+        let id = find(state, path)?;
+        let owner = state.tree.owner(id);
+        let bytes = state.tree.data(id).unwrap_or_default();
+        let from = from.min(bytes.len());
+        let until = (from + DATA_BYTES_MAX).min(bytes.len());
+        let data = match state.tree.data(id) {
+            _ if !asked.asker.may(state, id, perms::READ) => Json::Null,
+            None => Json::object([("is_null", true.into()), ("base64", "".into())]),
+            Some(bytes) => Json::object([
+                ("is_null", false.into()),
+                ("from", from.into()),
+                ("more", (bytes.len() - until).into()),
+                ("base64", STANDARD.encode(&bytes[from..until]).into()),
+            ]),
+        };
+        let ttl_ms = match owner {
+            Owner::Ttl(ttl_ms) => ttl_ms.into(),
+            Owner::Persistent | Owner::Session(_) | Owner::Container => Json::Null,
+        };
+        Ok(Json::object([
+            ("path", path.into()),
+            ("parent", parent_for_clients(path).into()),
+            ("kind", kind(owner)),
+            ("ttl_ms", ttl_ms),
+            ("zxid", zxid(state.zxid().0)),
+            ("stat", stat(&state.tree.stat(id))),
+            ("acl", acl(asked, state, id)),
+            ("data", data),
+            ("may", may(asked, state, path, id)),
+        ]))
+    })
+}
+
+/// `children?path=P[&after=NAME][&find=TEXT][&limit=N]`: children in the order of their names.
+pub(super) fn children(asked: &Asked) -> Result<Json, Refusal> {
+    let path = asked.parameters.path()?;
+    let limit = asked.parameters.number("limit", CHILDREN_DEFAULT)?;
+    let after = asked.parameters.get("after");
+    let wanted = asked.parameters.get("find").unwrap_or_default();
+    asked.sources.core.look(|state| {
+        let tree = &state.tree;
+        let top = find(state, path)?;
+        if !asked.asker.may(state, top, perms::READ) {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                format!("Reading {path} needs an identity that its ACL grants it"),
+            ));
+        }
+        let mut first = First::new(limit.min(CHILDREN_MAX));
+        let mut found = 0_usize;
+        for (id, name) in tree.children_by_id(top) {
+            if !name.contains(wanted) {
+                continue;
+            }
+            found += 1;
+            if after.is_none_or(|after| name > after) {
+                first.offer((name, id));
+            }
+        }
+        let (listed, more) = first.finish();
+        let listed = listed.into_iter().map(|(name, id)| {
+            Json::object([
+                ("name", name.into()),
+                ("kind", kind(tree.owner(id))),
+                ("children", tree.child_count(id).into()),
+                ("bytes", tree.data(id).map_or(0, <[u8]>::len).into()),
+                ("readable", asked.asker.may(state, id, perms::READ).into()),
+            ])
+        });
+        Ok(Json::object([
+            ("path", path.into()),
+            ("total", tree.child_count(top).into()),
+            ("found", found.into()),
+            ("children", Json::list(listed)),
+            ("more", more.into()),
+        ]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permissions_are_written_as_the_shell_does() {
+        assert_eq!(letters(perms::ALL), "cdrwa");
+        assert_eq!(letters(perms::READ | perms::CREATE), "cr");
+        assert_eq!(letters(0), "");
+    }
+}
