@@ -46,8 +46,8 @@ const SNAPSHOTS_PER_RESTORE: u32 = 1000;
 
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
 
-const NO_RESTORE: &str = "A running server does not restore: its state comes from the replicated log alone. Stop all \
-servers, put the snapshot into dataDir/snapshots of an empty data directory and start one server with it.";
+const NO_RESTORE: &str = "A running server does not restore: its state comes from the replicated log alone. \
+`zk-server restore` makes a new data directory from a snapshot, for one server or an ensemble";
 
 /// What the commands look at, and when they were last used.
 struct Admin {

@@ -1,8 +1,8 @@
 //! The server: arguments, logging, exit code.
 //!
 //! `zk-server` alone uses embedded defaults, `zk-server FILE` reads a zoo.cfg, and
-//! `zk-server PORT DIR [TICK [CONNECTIONS]]` is upstream's short form. `zk-server import`, `export`
-//! and `check` work on a data directory that no server runs on.
+//! `zk-server PORT DIR [TICK [CONNECTIONS]]` is upstream's short form. `zk-server import`, `export`,
+//! `restore` and `check` work on a data directory that no server runs on.
 
 use std::path::Path;
 use std::process::ExitCode;

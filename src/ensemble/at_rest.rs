@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -184,6 +185,16 @@ pub struct Recovered {
     pub entries: u64,
 }
 
+/// What the log holds. The first two come with an entry without requests behind them.
+pub enum Logged {
+    ClusterId(u64),
+    Members(LoggedMembers),
+    Entry(Committed),
+}
+
+/// Who is a member from an entry on.
+pub struct LoggedMembers(StoredMembers);
+
 /// An opened directory. Nothing in it is changed.
 pub struct AtRest {
     log: RocksLog,
@@ -264,7 +275,7 @@ impl AtRest {
             }
         }
         let has_purged = self.opened.meta.contains_key(meta::PURGED);
-        let mut index = match next {
+        let from = match next {
             Some(next) => next,
             None if has_purged => {
                 let why = match recovered.passed_over.first() {
@@ -275,33 +286,95 @@ impl AtRest {
             }
             None => records.start,
         };
-        while index < records.end {
-            let until = records.end.min(index + ENTRIES_PER_READ);
+        self.replay(from, &mut |entry| {
+            match entry {
+                Logged::Entry(committed) => apply(&committed),
+                Logged::ClusterId(id) if recovered.cluster == 0 => recovered.cluster = id,
+                Logged::ClusterId(_) => {}
+                Logged::Members(found) => members = found.0,
+            }
+            ControlFlow::Continue(())
+        })?;
+        recovered.entries = records.end.saturating_sub(from);
+        recovered.members = members_of(members.membership());
+        Ok(recovered)
+    }
+
+    /// Whole snapshots, newest first.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotFile>, StorageError> {
+        self.snapshots.list()
+    }
+
+    /// Whether the log goes on behind a snapshot.
+    #[must_use]
+    pub fn goes_on_behind(&self, file: &SnapshotFile) -> bool {
+        let records = &self.opened.records;
+        !records.is_empty() && file.index + 1 >= records.start
+    }
+
+    /// Reads the log from an entry on, until it ends or `apply` has enough.
+    ///
+    /// # Errors
+    /// The log cannot be read, or a record is no entry.
+    pub fn replay(
+        &self,
+        from: u64,
+        apply: &mut dyn FnMut(Logged) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let end = self.opened.records.end;
+        let mut index = from;
+        while index < end {
+            let until = end.min(index + ENTRIES_PER_READ);
             for (at, record) in self.log.read(index..until)? {
                 let entry = decode_entry(at, record).ok_or_else(|| {
                     let why = format!("record {at} is no entry");
                     StorageError::corrupt(self.snapshots.path(), why)
                 })?;
                 let mut payload = Bytes::new();
+                let mut flow = ControlFlow::Continue(());
                 match Meaning::from(entry.payload) {
                     Meaning::Requests(bytes) => payload = bytes,
-                    Meaning::ClusterId(id) if recovered.cluster == 0 => recovered.cluster = id,
+                    Meaning::ClusterId(id) => flow = apply(Logged::ClusterId(id)),
                     Meaning::Members(found) => {
-                        members = StoredMembers::new(Some(entry.log_id), found);
+                        let found = StoredMembers::new(Some(entry.log_id), found);
+                        flow = apply(Logged::Members(LoggedMembers(found)));
                     }
-                    Meaning::ClusterId(_) | Meaning::Checkpoint { .. } | Meaning::Blank => {}
+                    Meaning::Checkpoint { .. } | Meaning::Blank => {}
                 }
-                apply(&Committed {
-                    term: *entry.log_id.leader_id,
-                    index: at,
-                    payload,
-                    members: None,
-                });
-                recovered.entries += 1;
+                // Whatever an entry means, it has a place in the log.
+                if flow.is_continue() {
+                    flow = apply(Logged::Entry(Committed {
+                        term: *entry.log_id.leader_id,
+                        index: at,
+                        payload,
+                        members: None,
+                    }));
+                }
+                if flow.is_break() {
+                    return Ok(());
+                }
             }
             index = until;
         }
-        recovered.members = members_of(members.membership());
-        Ok(recovered)
+        Ok(())
     }
+}
+
+/// Hands the content of one snapshot file to `restore`.
+///
+/// # Errors
+/// It is no snapshot, or damaged.
+pub fn read_snapshot(
+    path: &Path,
+    restore: &mut dyn FnMut(&mut dyn SnapshotReader) -> Result<(), String>,
+) -> Result<(), StorageError> {
+    let file = SnapshotFile {
+        path: path.to_owned(),
+        term: 0,
+        index: 0,
+    };
+    snapshot::read(&file, restore).map(drop)
 }

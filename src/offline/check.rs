@@ -86,7 +86,7 @@ pub(super) fn run(
 
 fn ours(dir: &Path, log_dir: &Path, schemes: Schemes) -> Result<Checked, OfflineError> {
     let facts = AtRest::open(dir, log_dir)?.facts()?;
-    let (state, recovered) = recover(dir, log_dir, schemes)?;
+    let (state, recovered) = recover(dir, log_dir, &std::sync::Arc::new(schemes))?;
     let mut damage = recovered.passed_over;
     if let Err(why) = state.tree.check() {
         damage.push(why);

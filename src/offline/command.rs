@@ -1,4 +1,4 @@
-//! `zk-server import`, `export` and `check`: the command line, and what it prints.
+//! `zk-server import`, `export`, `restore` and `check`: the command line, and what it prints.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -12,6 +12,7 @@ use super::OfflineError;
 use super::check::{self, Checked, Kind};
 use super::export::{self, Export, Exported};
 use super::import::{self, Import, Imported};
+use super::restore::{self, Restore, Restored};
 use crate::config::{Config, JvmFlags};
 use crate::ensemble::Member;
 use crate::server::{self, STANDALONE_ID};
@@ -38,17 +39,15 @@ enum What {
     Import(ImportArgs),
     /// Writes a snapshot that Apache ZooKeeper 3.9 starts from
     Export(ExportArgs),
+    /// Makes a data directory from a snapshot of ours, or from another one as it was at some zxid
+    Restore(RestoreArgs),
     /// Says what a data directory holds, ours or ZooKeeper's, and whether it is sound
     Check(CheckArgs),
 }
 
+/// Where the new data goes, and for whom it is.
 #[derive(Debug, Args)]
-struct ImportArgs {
-    /// ZooKeeper's dataDir
-    from: PathBuf,
-    /// ZooKeeper's dataLogDir, when it has one
-    #[arg(long, value_name = "DIR")]
-    from_log: Option<PathBuf>,
+struct NewArgs {
     /// The zoo.cfg of the server that is to begin with it: says where its data goes, and who its
     /// ensemble is
     #[arg(long, value_name = "ZOO_CFG", required_unless_present = "to")]
@@ -59,12 +58,51 @@ struct ImportArgs {
     /// Its dataLogDir, when it has one
     #[arg(long, value_name = "DIR", requires = "to")]
     to_log: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    /// ZooKeeper's dataDir
+    from: PathBuf,
+    /// ZooKeeper's dataLogDir, when it has one
+    #[arg(long, value_name = "DIR")]
+    from_log: Option<PathBuf>,
+    #[command(flatten)]
+    new: NewArgs,
     /// Import what is sound of damaged files
     #[arg(long)]
     despite_damage: bool,
     /// Print what was done as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct RestoreArgs {
+    /// Our dataDir, or one of its snapshots
+    from: PathBuf,
+    /// Our dataLogDir, when there is one
+    #[arg(long, value_name = "DIR")]
+    from_log: Option<PathBuf>,
+    /// The last transaction that is wanted, 0x and hexadecimal or decimal; without it all of them
+    #[arg(long, value_parser = zxid)]
+    zxid: Option<i64>,
+    #[command(flatten)]
+    new: NewArgs,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn zxid(text: &str) -> Result<i64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => i64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    match parsed {
+        Ok(zxid) if zxid >= 0 => Ok(zxid),
+        _ => Err("no zxid".to_owned()),
+    }
 }
 
 /// Where our own data is.
@@ -103,7 +141,7 @@ struct CheckArgs {
 #[must_use]
 pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
     let first = arguments.get(1)?.to_str()?;
-    if !["import", "export", "check"].contains(&first) {
+    if !["import", "export", "restore", "check"].contains(&first) {
         return None;
     }
     let line = match Line::try_parse_from(arguments) {
@@ -121,6 +159,7 @@ pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
     let outcome = match line.what {
         What::Import(args) => import(args),
         What::Export(args) => export(args),
+        What::Restore(args) => restore(args),
         What::Check(args) => check(args),
     };
     Some(outcome.unwrap_or_else(|(error, code)| {
@@ -142,47 +181,78 @@ fn read_config(path: &Path) -> Result<Config, Failure> {
         .map_err(|error| (error.to_string(), EXIT_INVALID_INVOCATION))
 }
 
-fn import(args: ImportArgs) -> Result<ExitCode, Failure> {
-    let from_log = args.from_log.unwrap_or_else(|| args.from.clone());
-    let alone = |id| {
-        vec![Member {
-            id,
-            spec: String::new(),
-            is_voter: true,
-        }]
-    };
-    let import = match (args.config, args.to) {
-        (Some(config), _) => {
-            let config = read_config(&config)?;
-            let mut members = server::members(&config);
-            if members.is_empty() {
-                members = alone(config.my_id.map_or(STANDALONE_ID, u64::from));
-            }
-            Import {
-                from: args.from,
-                from_log,
-                to: config.data_dir.clone(),
-                to_log: config.data_log_dir.clone(),
-                members,
-                extended_types: Some(config.extended_types_enabled),
-                despite_damage: args.despite_damage,
-            }
-        }
-        (None, to) => {
-            let to = to.unwrap_or_default();
-            Import {
-                from: args.from,
-                from_log,
-                to_log: args.to_log.unwrap_or_else(|| to.clone()),
+/// What [`NewArgs`] says.
+struct New {
+    to: PathBuf,
+    to_log: PathBuf,
+    members: Vec<Member>,
+    config: Option<Config>,
+}
+
+impl NewArgs {
+    fn read(self) -> Result<New, Failure> {
+        let alone = |id| {
+            vec![Member {
+                id,
+                spec: String::new(),
+                is_voter: true,
+            }]
+        };
+        let Some(path) = self.config else {
+            let to = self.to.unwrap_or_default();
+            return Ok(New {
+                to_log: self.to_log.unwrap_or_else(|| to.clone()),
                 to,
                 members: alone(STANDALONE_ID),
-                extended_types: None,
-                despite_damage: args.despite_damage,
-            }
+                config: None,
+            });
+        };
+        let config = read_config(&path)?;
+        let mut members = server::members(&config);
+        if members.is_empty() {
+            members = alone(config.my_id.map_or(STANDALONE_ID, u64::from));
         }
+        Ok(New {
+            to: config.data_dir.clone(),
+            to_log: config.data_log_dir.clone(),
+            members,
+            config: Some(config),
+        })
+    }
+}
+
+fn import(args: ImportArgs) -> Result<ExitCode, Failure> {
+    let new = args.new.read()?;
+    let import = Import {
+        from_log: args.from_log.unwrap_or_else(|| args.from.clone()),
+        from: args.from,
+        to: new.to,
+        to_log: new.to_log,
+        members: new.members,
+        extended_types: new.config.map(|config| config.extended_types_enabled),
+        despite_damage: args.despite_damage,
     };
     let imported = import::run(&import).map_err(failed)?;
     print(args.json, &imported, import_text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn restore(args: RestoreArgs) -> Result<ExitCode, Failure> {
+    let new = args.new.read()?;
+    let config = match new.config {
+        Some(config) => config,
+        None => default_config()?,
+    };
+    let restore = Restore {
+        from_log: args.from_log.unwrap_or_else(|| args.from.clone()),
+        from: args.from,
+        zxid: args.zxid,
+        to: new.to,
+        to_log: new.to_log,
+        members: new.members,
+    };
+    let restored = restore::run(&restore, server::schemes(&config)).map_err(failed)?;
+    print(args.json, &restored, restore_text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -249,13 +319,37 @@ fn import_text(imported: &Imported) -> String {
     ));
     text.push_str(&format!("wrote {}\n", imported.snapshot.display()));
     text.push_str(&format!("goes on behind zxid {}\n", imported.zxid));
-    if imported.members.len() > 1 {
-        text.push_str(&format!(
-            "copy this dataDir and dataLogDir to each of the servers {:?} before any of them starts\n",
-            imported.members
-        ));
-    }
+    text.push_str(&copies_text(&imported.members));
     text
+}
+
+fn restore_text(restored: &Restored) -> String {
+    let mut text = String::new();
+    for why in &restored.snapshots_passed_over {
+        text.push_str(&format!("passed over: {why}\n"));
+    }
+    text.push_str(&format!(
+        "restored zxid {}: {} znodes, {} of them ephemeral, and {} sessions; digest {}\n",
+        restored.restored_zxid,
+        restored.znodes,
+        restored.ephemerals,
+        restored.sessions,
+        restored.digest
+    ));
+    text.push_str(&format!("wrote {}\n", restored.snapshot.display()));
+    text.push_str(&format!("goes on behind zxid {}\n", restored.zxid));
+    text.push_str(&copies_text(&restored.members));
+    text
+}
+
+/// What is left to do for an ensemble.
+fn copies_text(members: &[u64]) -> String {
+    if members.len() < 2 {
+        return String::new();
+    }
+    format!(
+        "copy this dataDir and dataLogDir to each of the servers {members:?} before any of them starts\n"
+    )
 }
 
 fn export_text(exported: &Exported) -> String {

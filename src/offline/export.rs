@@ -1,6 +1,7 @@
 //! A data directory of ours becomes a snapshot that ZooKeeper starts from.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,9 +12,10 @@ use super::convert::image_of;
 use super::import::next_epoch;
 use super::progress::Bar;
 use crate::auth::Schemes;
-use crate::ensemble::{AtRest, Recovered};
+use crate::ensemble::{AtRest, Committed, Recovered, SnapshotReader};
 use crate::state::{LogPosition, SnapshotBuilder, State, entry};
 use crate::storage::{StorageError, fsync_dir};
+use crate::types::Zxid;
 use crate::upstream::files::VERSION_DIR;
 use crate::upstream::snapshot;
 
@@ -45,7 +47,7 @@ pub(super) struct Exported {
 pub(super) fn run(export: Export) -> Result<Exported, OfflineError> {
     let dir = export.to.join(VERSION_DIR);
     refuse_used(&dir)?;
-    let (state, recovered) = recover(&export.from, &export.from_log, export.schemes)?;
+    let (state, recovered) = recover(&export.from, &export.from_log, &Arc::new(export.schemes))?;
     let zxid = next_epoch(state.zxid().0, 0)?;
     let image = image_of(&state, zxid);
     let bytes = state.tree.data_bytes() + state.tree.path_bytes();
@@ -93,35 +95,58 @@ fn refuse_used(dir: &Path) -> Result<(), StorageError> {
 pub(super) fn recover(
     data_dir: &Path,
     log_dir: &Path,
-    schemes: Schemes,
+    schemes: &Arc<Schemes>,
 ) -> Result<(State, Recovered), OfflineError> {
     let at_rest = AtRest::open(data_dir, log_dir)?;
-    let schemes = Arc::new(schemes);
     let bar = Bar::new("reading", at_rest.snapshot_bytes()?);
-    let state = parking_lot::Mutex::new(State::new(Arc::clone(&schemes)));
+    let state = parking_lot::Mutex::new(State::new(Arc::clone(schemes)));
     let recovered = at_rest.recover(
         &mut |reader| {
-            let mut builder = SnapshotBuilder::new(Arc::clone(&schemes));
-            while let Some(block) = reader.next_block().map_err(|error| error.to_string())? {
-                bar.advance(block.len() as u64);
-                builder.add(&block)?;
-            }
-            *state.lock() = builder.finish()?;
+            *state.lock() = read_state(reader, schemes, &bar)?;
             Ok(())
         },
         &mut |committed| {
-            let mut state = state.lock();
-            state.begin_entry(LogPosition {
-                term: committed.term,
-                index: committed.index,
-            });
-            if let Some((header, requests)) = entry::open(&committed.payload) {
-                state.begin_batch(&header);
-                for request in requests {
-                    state.evaluate(&header, &request);
-                }
-            }
+            let _ = apply_entry(&mut state.lock(), committed, Zxid(i64::MAX));
         },
     )?;
     Ok((state.into_inner(), recovered))
+}
+
+/// The state that a snapshot holds.
+pub(super) fn read_state(
+    reader: &mut dyn SnapshotReader,
+    schemes: &Arc<Schemes>,
+    bar: &Bar,
+) -> Result<State, String> {
+    let mut builder = SnapshotBuilder::new(Arc::clone(schemes));
+    while let Some(block) = reader.next_block().map_err(|error| error.to_string())? {
+        bar.advance(block.len() as u64);
+        builder.add(&block)?;
+    }
+    builder.finish()
+}
+
+/// Applies an entry, as far as `last`.
+pub(super) fn apply_entry(state: &mut State, committed: &Committed, last: Zxid) -> ControlFlow<()> {
+    let is_over = |state: &State| state.zxid().0 >= last.0;
+    if is_over(state) {
+        return ControlFlow::Break(());
+    }
+    let position = LogPosition {
+        term: committed.term,
+        index: committed.index,
+    };
+    if let Some((header, requests)) = entry::open(&committed.payload) {
+        state.begin_entry(position);
+        state.begin_batch(&header);
+        for request in requests {
+            if is_over(state) {
+                return ControlFlow::Break(());
+            }
+            state.evaluate(&header, &request);
+        }
+    } else {
+        state.begin_entry(position);
+    }
+    ControlFlow::Continue(())
 }

@@ -171,14 +171,14 @@ fn cluster_id(image: &Image, state: &State, members: &[Member]) -> u64 {
 }
 
 /// A state that nobody changes any more.
-struct Frozen {
+pub(super) struct Frozen {
     state: State,
     cut: SnapshotCut,
     bar: Bar,
 }
 
 impl Frozen {
-    fn new(mut state: State, bar: Bar) -> Self {
+    pub(super) fn new(mut state: State, bar: Bar) -> Self {
         let cut = state.freeze();
         Self { state, cut, bar }
     }

@@ -1,8 +1,10 @@
-//! What is done to a data directory while no server runs on it: `import`, `export`, `check`.
+//! What is done to a data directory while no server runs on it: `import`, `export`, `restore`,
+//! `check`.
 //!
 //! * [`command`]: the command line and what it prints.
 //! * `import`: Apache ZooKeeper's files become a data directory of ours.
 //! * `export`: ours becomes a snapshot that ZooKeeper starts from.
+//! * `restore`: a snapshot of ours, or a directory as it was at some zxid, becomes a new one.
 //! * `check`: looks at a directory of either kind.
 //! * `convert`: ZooKeeper's image of a tree to our state, and back.
 //!
@@ -15,6 +17,7 @@ mod convert;
 mod export;
 mod import;
 mod progress;
+mod restore;
 
 use std::path::PathBuf;
 

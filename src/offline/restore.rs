@@ -1,0 +1,228 @@
+//! A new data directory from a snapshot, or from another directory as it was at some zxid.
+//!
+//! Clients may have seen what came after that, and do not speak with a server that is behind it. So
+//! what is restored goes on in an epoch that the ensemble before cannot have come to.
+
+use std::hash::Hasher as _;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use siphasher::sip::SipHasher13;
+
+use super::OfflineError;
+use super::convert::{image_of, state_of};
+use super::export::{apply_entry, read_state, recover};
+use super::import::Frozen;
+use super::progress::Bar;
+use crate::auth::Schemes;
+use crate::ensemble::{AtRest, Founding, Logged, Member, found, read_snapshot};
+use crate::state::{LogPosition, State};
+use crate::types::Zxid;
+
+/// Elections that an ensemble does not get through after a backup.
+const EPOCHS_AHEAD: i64 = 1 << 16;
+/// The last epoch that leaves room for the next leaders.
+const EPOCH_MAX: i64 = i32::MAX as i64 - EPOCHS_AHEAD;
+
+#[derive(Debug)]
+pub(super) struct Restore {
+    /// A data directory of ours, or one of its snapshots.
+    pub from: PathBuf,
+    pub from_log: PathBuf,
+    /// The last transaction that is wanted; `None` for all there are.
+    pub zxid: Option<i64>,
+    pub to: PathBuf,
+    pub to_log: PathBuf,
+    /// The servers that are to begin with it.
+    pub members: Vec<Member>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Restored {
+    /// The last transaction in it.
+    pub restored_zxid: String,
+    /// What the next write is behind.
+    pub zxid: String,
+    pub snapshot: PathBuf,
+    pub znodes: usize,
+    pub ephemerals: usize,
+    pub sessions: usize,
+    /// Of the tree, as `check` says it.
+    pub digest: String,
+    /// Ids of the servers that can begin with it.
+    pub members: Vec<u64>,
+    pub snapshots_passed_over: Vec<String>,
+}
+
+pub(super) fn run(restore: &Restore, schemes: Schemes) -> Result<Restored, OfflineError> {
+    let schemes = Arc::new(schemes);
+    let (state, passed_over) = match restore.zxid {
+        _ if restore.from.is_file() => (one_snapshot(restore, &schemes)?, Vec::new()),
+        None => {
+            let (state, recovered) = recover(&restore.from, &restore.from_log, &schemes)?;
+            (state, recovered.passed_over)
+        }
+        Some(zxid) => as_of(&restore.from, &restore.from_log, Zxid(zxid), &schemes)?,
+    };
+    let last = state.zxid();
+    let state = anew(&state, &restore.members, schemes)?;
+    let founding = Founding {
+        data_dir: &restore.to,
+        log_dir: &restore.to_log,
+        members: &restore.members,
+        cluster: cluster_id(&state, &restore.members),
+    };
+    let (znodes, sessions) = (state.tree.node_count(), state.sessions.len());
+    let (zxid, digest) = (state.zxid(), state.tree.digest());
+    let ephemerals = state.tree.ephemeral_count();
+    let bytes = state.tree.data_bytes() + state.tree.path_bytes();
+    let mut frozen = Frozen::new(state, Bar::new("writing", bytes));
+    Ok(Restored {
+        snapshot: found(&founding, &mut frozen)?,
+        restored_zxid: last.to_string(),
+        zxid: zxid.to_string(),
+        znodes,
+        ephemerals,
+        sessions,
+        digest: format!("{digest:x}"),
+        members: restore.members.iter().map(|member| member.id).collect(),
+        snapshots_passed_over: passed_over,
+    })
+}
+
+/// The state of a snapshot file, which has no log behind it.
+fn one_snapshot(restore: &Restore, schemes: &Arc<Schemes>) -> Result<State, OfflineError> {
+    let bytes = restore.from.metadata().map_or(0, |file| file.len());
+    let bar = Bar::new("reading", bytes);
+    let mut state = State::new(Arc::clone(schemes));
+    read_snapshot(&restore.from, &mut |reader| {
+        state = read_state(reader, schemes, &bar)?;
+        Ok(())
+    })?;
+    match restore.zxid {
+        Some(zxid) if state.zxid() != Zxid(zxid) => Err(OfflineError::Refused(format!(
+            "{} is of zxid {}: another one takes the data directory",
+            restore.from.display(),
+            state.zxid()
+        ))),
+        _ => Ok(state),
+    }
+}
+
+/// The state behind one transaction, from the newest snapshot that does not have the next one.
+fn as_of(
+    data_dir: &Path,
+    log_dir: &Path,
+    wanted: Zxid,
+    schemes: &Arc<Schemes>,
+) -> Result<(State, Vec<String>), OfflineError> {
+    let at_rest = AtRest::open(data_dir, log_dir)?;
+    let bar = Bar::new("reading", at_rest.snapshot_bytes()?);
+    let mut passed_over = Vec::new();
+    let mut oldest = None;
+    for file in at_rest.snapshots()? {
+        let mut state = State::new(Arc::clone(schemes));
+        let read = read_snapshot(&file.path, &mut |reader| {
+            state = read_state(reader, schemes, &bar)?;
+            Ok(())
+        });
+        if let Err(error) = read {
+            passed_over.push(error.to_string());
+            continue;
+        }
+        if state.zxid().0 > wanted.0 {
+            oldest = Some(state.zxid());
+            continue;
+        }
+        if at_rest.goes_on_behind(&file) {
+            replay(&at_rest, file.index + 1, wanted, &mut state)?;
+        }
+        return reached(state, wanted, oldest).map(|state| (state, passed_over));
+    }
+    // Without a snapshot the log may begin with the first entry of all.
+    let mut state = State::new(Arc::clone(schemes));
+    let begins = at_rest.facts()?.log.is_some_and(|(first, _)| first <= 1);
+    if begins {
+        replay(&at_rest, 0, wanted, &mut state)?;
+        return reached(state, wanted, oldest).map(|state| (state, passed_over));
+    }
+    let why = match oldest {
+        Some(oldest) => format!("nothing is left from before zxid {oldest}"),
+        None => format!(
+            "no snapshot is sound, and the log does not go back far enough:\n  {}",
+            passed_over.join("\n  ")
+        ),
+    };
+    Err(OfflineError::Refused(why))
+}
+
+fn replay(
+    at_rest: &AtRest,
+    from: u64,
+    wanted: Zxid,
+    state: &mut State,
+) -> Result<(), OfflineError> {
+    at_rest.replay(from, &mut |logged| {
+        if let Logged::Entry(committed) = logged {
+            return apply_entry(state, &committed, wanted);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(())
+}
+
+fn reached(state: State, wanted: Zxid, newer: Option<Zxid>) -> Result<State, OfflineError> {
+    if state.zxid() == wanted {
+        return Ok(state);
+    }
+    let next = match newer {
+        Some(newer) => format!("and then that of zxid {newer}"),
+        None => "and nothing behind it".to_owned(),
+    };
+    Err(OfflineError::Refused(format!(
+        "there is no zxid {wanted} here: the last state before it is that of zxid {}, {next}",
+        state.zxid()
+    )))
+}
+
+/// The same tree and sessions for other servers, in an epoch of their own.
+fn anew(state: &State, members: &[Member], schemes: Arc<Schemes>) -> Result<State, OfflineError> {
+    let epoch = state.zxid().epoch();
+    if !(0..EPOCH_MAX).contains(&epoch) {
+        let why = format!("epoch {epoch} is too high to go on behind it");
+        return Err(OfflineError::Refused(why));
+    }
+    let zxid = Zxid((epoch + EPOCHS_AHEAD) << 32);
+    let mut image = image_of(state, zxid);
+    if members.len() > 1 {
+        // The new ensemble writes its own.
+        image.forget_config();
+    }
+    let (term, index) = Founding::position();
+    let position = LogPosition { term, index };
+    let extended_types = state.tree.extended_types();
+    let mut anew =
+        state_of(&image, extended_types, schemes, zxid, position).map_err(OfflineError::Refused)?;
+    for (id, session) in state.sessions.iter() {
+        let session = crate::session::Session {
+            attach: 0,
+            ..*session
+        };
+        anew.sessions.insert(id, session);
+    }
+    Ok(anew)
+}
+
+/// Servers that were given the same state are of one cluster, and not of the one before.
+fn cluster_id(state: &State, members: &[Member]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write_u64(state.digest());
+    hasher.write_i64(state.zxid().0);
+    for member in members {
+        hasher.write_u64(member.id);
+        hasher.write(member.spec.as_bytes());
+    }
+    hasher.finish().max(1)
+}
