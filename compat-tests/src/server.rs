@@ -434,6 +434,19 @@ fn zookeeper_command(settings: &Settings) -> Result<Command> {
     Ok(command)
 }
 
+/// One of ZooKeeper's tools, to be given its arguments.
+///
+/// # Errors
+/// When its jars cannot be had.
+pub fn zookeeper_tool(class: &str) -> Result<Command> {
+    let mut command = Command::new("java");
+    command.args(["-XX:TieredStopAtLevel=1", "-Duser.timezone=UTC"]);
+    command
+        .args(["-cp", &zookeeper_class_path(false, None)?])
+        .arg(class);
+    Ok(command)
+}
+
 fn zookeeper_class_path(logs: bool, version: Option<&str>) -> Result<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("zookeeper/classpath");
     let output = Command::new(&script)

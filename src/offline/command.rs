@@ -140,6 +140,9 @@ struct CheckArgs {
 /// Runs one of the commands; `None` when the arguments name none of them.
 #[must_use]
 pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
+    if let Some(code) = super::toolkit::run(arguments) {
+        return Some(code);
+    }
     let first = arguments.get(1)?.to_str()?;
     if !["import", "export", "restore", "check"].contains(&first) {
         return None;

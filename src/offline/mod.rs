@@ -6,6 +6,7 @@
 //! * `export`: ours becomes a snapshot that ZooKeeper starts from.
 //! * `restore`: a snapshot of ours, or a directory as it was at some zxid, becomes a new one.
 //! * `check`: looks at a directory of either kind.
+//! * `toolkit`: ZooKeeper's own tools for its files.
 //! * `convert`: ZooKeeper's image of a tree to our state, and back.
 //!
 //! Nothing that exists is changed: what is written comes under a name of its own first and gets its
@@ -18,6 +19,7 @@ mod export;
 mod import;
 mod progress;
 mod restore;
+mod toolkit;
 
 use std::path::PathBuf;
 
