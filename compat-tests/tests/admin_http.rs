@@ -545,3 +545,19 @@ fn a_taken_port_stops_only_whoever_asked_for_it() {
     assert!(server.log().contains("no admin server"), "{}", server.log());
     assert!(server.word("srvr").expect("an answer").contains("Mode: "));
 }
+
+#[test]
+fn the_page_can_be_left_out_and_the_commands_stay() {
+    for (is_there, status) in [("true", 200), ("false", 404)] {
+        let mut settings = settings();
+        let key = format!("meerkat.adminPage={is_there}");
+        settings.set(&key).expect("a key");
+        let server = Server::start(Kind::Meerkat, &settings).expect("a server");
+        let port = port_of(&server);
+        for path in ["/", "/api/overview", "/api/znode?path=/"] {
+            let answer = get(port, path).expect("an answer");
+            assert_eq!(answer.status, status, "{path} with {is_there}");
+        }
+        assert_eq!(get(port, "/commands/ruok").expect("an answer").status, 200);
+    }
+}

@@ -97,7 +97,10 @@ pub async fn run(listener: TcpListener, sources: Sources, mut stopped: watch::Re
     let url = config.admin.command_url.clone();
     let idle = Duration::from_millis(config.admin.idle_timeout_ms.into());
     let interval = Duration::from_millis(config.admin.rate_interval_ms.into());
-    let page = Arc::new(Page::new(sources.clone()));
+    let page = config
+        .admin
+        .page_enabled
+        .then(|| Page::new(sources.clone()));
     let admin = Arc::new(Admin {
         initial_configuration: initial_configuration(config),
         at_once: Semaphore::new(COMMANDS_AT_ONCE),
@@ -105,12 +108,14 @@ pub async fn run(listener: TcpListener, sources: Sources, mut stopped: watch::Re
         restores: Limiter::new(interval),
         sources,
     });
-    let routes = Router::new()
+    let mut routes = Router::new()
         .route(&url, any(list))
         .route(&format!("{url}/"), any(list))
         .route(&format!("{url}/{{*name}}"), any(command))
-        .with_state(admin)
-        .fallback_service(any(page::serve).with_state(page));
+        .with_state(admin);
+    if let Some(page) = page {
+        routes = routes.fallback_service(any(page::serve).with_state(Arc::new(page)));
+    }
     serve(listener, routes, idle, &mut stopped).await;
 }
 

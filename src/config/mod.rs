@@ -134,6 +134,8 @@ pub struct AdminConfig {
     pub command_url: String,
     /// How long a connection may wait for its next request.
     pub idle_timeout_ms: u32,
+    /// Whether the page for people is there.
+    pub page_enabled: bool,
     /// Whether snapshots may be fetched.
     pub snapshot_enabled: bool,
     /// Whether snapshots may be sent.
@@ -353,6 +355,7 @@ impl Default for Config {
                 is_port_given: false,
                 command_url: "/commands".to_owned(),
                 idle_timeout_ms: 30_000,
+                page_enabled: true,
                 snapshot_enabled: true,
                 restore_enabled: true,
                 rate_interval_ms: 300_000,

@@ -153,21 +153,13 @@ impl CreateMode {
 
 /// `scheme:id:perms` of each entry, with nothing in between (`ZKUtil.aclToString`).
 fn acl_text(acl: &[Acl<'_>]) -> String {
-    let letters = [
-        (perms::CREATE, 'c'),
-        (perms::DELETE, 'd'),
-        (perms::READ, 'r'),
-        (perms::WRITE, 'w'),
-        (perms::ADMIN, 'a'),
-    ];
     let mut text = String::new();
     for entry in acl {
         text.push_str(entry.id.scheme.as_deref().unwrap_or("null"));
         text.push(':');
         text.push_str(entry.id.id.as_deref().unwrap_or("null"));
         text.push(':');
-        let granted = letters.iter().filter(|(bit, _)| entry.perms & bit != 0);
-        text.extend(granted.map(|(_, letter)| letter));
+        text.push_str(&perms::letters(entry.perms));
     }
     text
 }

@@ -159,19 +159,6 @@ fn java_date(ms: i64) -> String {
     }
 }
 
-/// Permissions in upstream's order.
-pub(super) fn perms_text(bits: i32) -> String {
-    let letters = [
-        (perms::CREATE, 'c'),
-        (perms::DELETE, 'd'),
-        (perms::READ, 'r'),
-        (perms::WRITE, 'w'),
-        (perms::ADMIN, 'a'),
-    ];
-    let granted = letters.iter().filter(|(bit, _)| bits & bit != 0);
-    granted.map(|(_, letter)| *letter).collect()
-}
-
 /// Netty's `ByteBufUtil.prettyHexDump`.
 pub(super) fn hex_dump(data: &[u8]) -> String {
     if data.is_empty() {
@@ -223,7 +210,7 @@ pub(super) fn acl_json(acl: &[Acl<'_>]) -> Value {
         json!({
             "scheme": entry.id.scheme.as_deref().unwrap_or_default(),
             "id": entry.id.id.as_deref().unwrap_or_default(),
-            "perms": perms_text(entry.perms),
+            "perms": perms::letters(entry.perms),
         })
     });
     Value::Array(entries.collect())
@@ -243,11 +230,5 @@ mod tests {
 +--------+-------------------------------------------------+----------------+";
         assert_eq!(hex_dump(b"\xc3\xbcn\x000123456789a~\x7f"), expected);
         assert_eq!(hex_dump(b""), "");
-    }
-
-    #[test]
-    fn permissions_are_in_upstreams_order() {
-        assert_eq!(perms_text(perms::ALL), "cdrwa");
-        assert_eq!(perms_text(perms::READ | perms::ADMIN), "ra");
     }
 }

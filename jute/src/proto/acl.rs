@@ -10,6 +10,20 @@ pub mod perms {
     pub const DELETE: i32 = 8;
     pub const ADMIN: i32 = 16;
     pub const ALL: i32 = 31;
+
+    /// A letter for each, in the order in which upstream prints them (`ZKUtil.getPermString`).
+    #[must_use]
+    pub fn letters(bits: i32) -> String {
+        let letters = [
+            (CREATE, 'c'),
+            (DELETE, 'd'),
+            (READ, 'r'),
+            (WRITE, 'w'),
+            (ADMIN, 'a'),
+        ];
+        let granted = letters.into_iter().filter(|(bit, _)| bits & bit != 0);
+        granted.map(|(_, letter)| letter).collect()
+    }
 }
 
 records! {
@@ -65,5 +79,19 @@ records! {
 
     pub struct WhoAmIResponse<'a> {
         client_info: Option<Vec<ClientInfo<'a>>>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::perms;
+
+    #[test]
+    fn permissions_have_letters_in_upstreams_order() {
+        let check = |bits, letters: &str| assert_eq!(perms::letters(bits), letters);
+        check(perms::ALL, "cdrwa");
+        check(perms::READ | perms::ADMIN, "ra");
+        check(0, "");
+        check(!perms::ALL, "");
     }
 }

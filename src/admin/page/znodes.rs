@@ -76,23 +76,10 @@ fn acl(asked: &Asked, state: &State, id: NodeId) -> Json {
         Json::object([
             ("scheme", (&*entry.scheme).into()),
             ("id", shown.into()),
-            ("perms", letters(entry.perms).into()),
+            ("perms", perms::letters(entry.perms).into()),
         ])
     });
     Json::list(entries)
-}
-
-/// As the shell writes them.
-fn letters(granted: i32) -> String {
-    let all = [
-        (perms::CREATE, 'c'),
-        (perms::DELETE, 'd'),
-        (perms::READ, 'r'),
-        (perms::WRITE, 'w'),
-        (perms::ADMIN, 'a'),
-    ];
-    let granted = all.into_iter().filter(|(one, _)| granted & one != 0);
-    granted.map(|(_, letter)| letter).collect()
 }
 
 /// What the asker may do, reading as a client and writing as [`super::change`] has it.
@@ -192,16 +179,4 @@ pub(super) fn children(asked: &Asked) -> Result<Json, Refusal> {
             ("more", more.into()),
         ]))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn permissions_are_written_as_the_shell_does() {
-        assert_eq!(letters(perms::ALL), "cdrwa");
-        assert_eq!(letters(perms::READ | perms::CREATE), "cr");
-        assert_eq!(letters(0), "");
-    }
 }

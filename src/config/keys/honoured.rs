@@ -586,6 +586,17 @@ pub(super) const ADMIN: &[Row] = &[
         }
     ),
     key!(
+        Anywhere,
+        "meerkat.adminPage",
+        "true or false",
+        Default("true"),
+        "Whether the admin server has the page for people. Without it the port shows no data of znodes.",
+        |draft, setting| {
+            draft.config.admin.page_enabled = draft.lenient_bool(setting);
+            Ok(())
+        }
+    ),
+    key!(
         Property,
         "admin.snapshot.enabled",
         "true/false",

@@ -1,8 +1,10 @@
 //! `getAcl [-s] path` (`GetAclCommand.java`).
 
+use jute::proto::perms;
+
 use serde_json::json;
 
-use super::super::output::{acl_json, perms_text, stat_json};
+use super::super::output::{acl_json, stat_json};
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Opt, PLAIN, Shell, checked, form,
 };
@@ -38,7 +40,7 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         let id = entry.id.id.as_deref().unwrap_or_default();
         // Two lines for each: upstream's record ends in a line break of its own.
         shell.output.line(&format!("'{scheme},'{id}"));
-        shell.output.line(&format!(": {}", perms_text(entry.perms)));
+        shell.output.line(&format!(": {}", perms::letters(entry.perms)));
     }
     if parsed.has("s") {
         shell.output.stat(&stat);
