@@ -11,6 +11,7 @@ use super::listener::Shared;
 use super::{
     ServeError, connection, drive_leases, health, members, options, patience, schemes, settings,
 };
+use crate::admin::Sources;
 use crate::config::Config;
 use crate::ensemble::{Ensemble, Inbound, LogStore, Net, Peering, Stream};
 use crate::pipeline::{Core, LinkService, Replica, drive_barriers, drive_proposals};
@@ -56,7 +57,11 @@ impl Simulated {
             tokio::spawn(health::run(watched.0, watched.1, patience(&config))).abort_handle(),
             tokio::spawn(drive_leases(Arc::clone(&core))).abort_handle(),
         ];
-        let shared = Shared::new(Arc::clone(&core), Arc::clone(&ensemble), config);
+        let shared = Shared::new(Sources {
+            core: Arc::clone(&core),
+            ensemble: Arc::clone(&ensemble),
+            config,
+        });
         Ok(Self {
             core,
             ensemble,
