@@ -166,7 +166,9 @@ impl Admin {
         Ok((err, body.to_vec()))
     }
 
-    fn children(&mut self, path: &str) -> Result<Vec<String>> {
+    /// # Errors
+    /// When the server refuses or does not answer.
+    pub fn children(&mut self, path: &str) -> Result<Vec<String>> {
         let (err, body) = self.ask(&Request::named("getChildren").path(path))?;
         ensure!(err == 0, "getChildren {path}: {err}");
         let names = SessionNames::new();

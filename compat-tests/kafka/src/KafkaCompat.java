@@ -84,7 +84,8 @@ public final class KafkaCompat {
         String chroot = "/kafka-" + UUID.randomUUID();
         Suite suite = new Suite();
         try (Znodes znodes = new Znodes(connect, chroot)) {
-            new KafkaCompat(suite, connect + chroot, znodes, work).run();
+            boolean keeps = arguments.length > 2 && arguments[2].equals("--keep");
+            new KafkaCompat(suite, connect + chroot, znodes, work).run(keeps);
         } catch (Exception problem) {
             suite.test("the server is reached and brokers are started", () -> {
                 throw problem;
@@ -106,10 +107,15 @@ public final class KafkaCompat {
         this.admin = clients.admin();
     }
 
-    private void run() {
+    /** Kept is what the brokers have written: for whoever wants a ZooKeeper that Kafka has filled. */
+    private void run(boolean keeps) {
         // Without brokers every other test would only wait in vain.
         if (suite.test("two brokers register and elect a controller", this::brokersRegister)) {
             live();
+        }
+        if (keeps) {
+            killBrokers();
+            return;
         }
         suite.test("the chroot is removed", () -> {
             killBrokers();

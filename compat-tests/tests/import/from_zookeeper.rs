@@ -13,15 +13,15 @@ use crate::view::{Session, View, next_names};
 use crate::{copy, settings, text, zk_server_json};
 
 /// Sessions that write at the same time.
-const SESSIONS: usize = 6;
+pub(crate) const SESSIONS: usize = 6;
 /// Requests of one life of the server.
-const REQUESTS: usize = 6000;
+pub(crate) const REQUESTS: usize = 6000;
 
 /// Who is a member; in each server's own words.
 const CONFIG: &str = "/zookeeper/config";
 
 /// Snapshots are due every some hundred transactions, so that many are written under load.
-const OFTEN: &str = "snapCount=700";
+pub(crate) const OFTEN: &str = "snapCount=700";
 
 fn number(value: &Value, name: &str) -> Result<u64> {
     value[name]
@@ -30,7 +30,7 @@ fn number(value: &Value, name: &str) -> Result<u64> {
 }
 
 /// Imports a copy, and compares with a real server on another copy.
-fn compare(data: &Path, zookeeper: &Settings, sessions: &[Session]) -> Result<Value> {
+pub(crate) fn compare(data: &Path, zookeeper: &Settings, sessions: &[Session]) -> Result<Value> {
     let dir = TempDir::with_prefix("meerkat-import-")?;
     let (copied, ours) = (dir.path().join("zookeeper"), dir.path().join("meerkat"));
     copy(data, &copied)?;

@@ -7,6 +7,7 @@
 mod damage;
 mod fill;
 mod from_zookeeper;
+mod kafka;
 mod to_zookeeper;
 mod view;
 
