@@ -20,6 +20,7 @@ pub mod admin;
 pub mod config;
 pub mod server;
 
+pub mod convert;
 pub mod offline;
 pub mod upstream;
 

@@ -29,7 +29,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "auth", "config", "ensemble", "op", "pipeline", "state", "tree", "types", "watch",
+            "auth", "config", "convert", "ensemble", "op", "pipeline", "state", "tree", "types",
+            "watch",
         ],
     ),
     (
@@ -40,10 +41,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("upstream", &["tree"]),
     (
+        "convert",
+        &[
+            "auth", "ensemble", "session", "state", "tree", "types", "upstream",
+        ],
+    ),
+    (
         "offline",
         &[
-            "auth", "config", "ensemble", "op", "server", "session", "state", "storage", "tree",
-            "types", "upstream",
+            "auth", "config", "convert", "ensemble", "op", "server", "session", "state", "storage",
+            "tree", "types", "upstream",
         ],
     ),
     ("client", &[]),

@@ -14,7 +14,7 @@
 //! * `monitor`: see `metrics.rs`, which compares its names;
 //! * `snapshot`: the file is Meerkat's; all five permissions are asked for, where upstream is content
 //!   with one of them;
-//! * `restore` is refused with 501 and a sentence;
+//! * `restore` ends all sessions and is of all servers, see `live_restore.rs`;
 //! * a port that nobody asked for and that is taken is a warning, where upstream does not start.
 
 use std::collections::BTreeSet;
@@ -445,8 +445,8 @@ fn snapshots_are_for_those_who_may() {
                 "Authorization: digest super:meerkat",
             );
             let (status, error) = error(&restore);
-            assert_eq!(status, 501);
-            assert!(error.contains("does not restore"), "{error}");
+            assert_eq!(status, 500);
+            assert!(error.contains("neither a snapshot"), "{error}");
         }
     }
 }

@@ -1,12 +1,8 @@
 //! The HTTP server for operators (`JettyAdminServer.java`, `Commands.java`).
 //!
 //! It serves anybody who reaches it, as upstream's does: commands look, and reset statistics at
-//! most. `snapshot` hands out data, so it wants to know who asks: `Authorization: SCHEME [PROOF]`
-//! must prove an identity that has every permission on the root znode.
-//!
-//! `restore` never changes a running server. A state that comes from outside of the log would be
-//! one server's alone, or would have to travel through the log as one entry as large as all data,
-//! with sessions that live meanwhile; it says how to restore instead.
+//! most. `snapshot` hands out data and `restore` replaces it, so they want to know who asks:
+//! `Authorization: SCHEME [PROOF]` must prove an identity that has every permission on the root znode.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +26,9 @@ use super::commands::{Answer, Asked, COMMANDS, Command, Does, find};
 use super::facts;
 use super::json::{Fields, Json, fields};
 use super::page::{self, Page};
+use super::restore;
 use crate::config::Config;
+use crate::pipeline::RestoreError;
 
 /// Connections at the same time; who comes later waits.
 const CONNECTIONS_MAX: usize = 64;
@@ -46,9 +44,6 @@ const SNAPSHOTS_PER_RESTORE: u32 = 1000;
 
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
 
-const NO_RESTORE: &str = "A running server does not restore: its state comes from the replicated log alone. \
-`zk-server restore` makes a new data directory from a snapshot, for one server or an ensemble";
-
 /// What the commands look at, and when they were last used.
 struct Admin {
     sources: Sources,
@@ -56,6 +51,8 @@ struct Admin {
     at_once: Semaphore,
     snapshots: Limiter,
     restores: Limiter,
+    /// One restore at a time.
+    restoring: Semaphore,
 }
 
 /// One call per interval.
@@ -106,6 +103,7 @@ pub async fn run(listener: TcpListener, sources: Sources, mut stopped: watch::Re
         at_once: Semaphore::new(COMMANDS_AT_ONCE),
         snapshots: Limiter::new(interval / SNAPSHOTS_PER_RESTORE),
         restores: Limiter::new(interval),
+        restoring: Semaphore::new(1),
         sources,
     });
     let mut routes = Router::new()
@@ -235,6 +233,7 @@ async fn command(
     parameters: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
     axum::Extension(Peer(peer)): axum::Extension<Peer>,
     headers: HeaderMap,
+    body: Body,
 ) -> Response {
     if let Some(refused) = refuse(&method) {
         return refused;
@@ -271,12 +270,7 @@ async fn command(
             Err(refused) => refused.response(command.name),
         },
         Does::Restore => match admin.may(&request, Task::Restore) {
-            Ok(()) => {
-                metrics::counter!("restore_error_count").increment(1);
-                let error = Some(NO_RESTORE.to_owned());
-                let status = StatusCode::NOT_IMPLEMENTED;
-                json(status, command.name, Fields::new(), error)
-            }
+            Ok(()) => admin.restore(body).await,
             Err(refused) => refused.response(command.name),
         },
     }
@@ -330,7 +324,7 @@ enum Task {
     Restore,
 }
 
-/// Why somebody gets no snapshot.
+/// Why somebody gets no snapshot, or may not send one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refused {
     NoAuth,
@@ -407,6 +401,28 @@ impl Admin {
                 false => Err(Refused::NoPermission),
             }
         })
+    }
+
+    /// Makes the snapshot in a body the state of all servers.
+    async fn restore(&self, body: Body) -> Response {
+        let begun = Instant::now();
+        let restored = match self.restoring.try_acquire() {
+            Ok(_turn) => restore::restore(&self.sources, body).await,
+            Err(_) => Err(RestoreError::Busy.to_string()),
+        };
+        match restored {
+            Ok(zxid) => {
+                metrics::histogram!("restore_time").record(begun.elapsed().as_secs_f64() * 1000.0);
+                let found = fields([("last_zxid", zxid.0.into())]);
+                json(StatusCode::OK, "restore", found, None)
+            }
+            Err(error) => {
+                metrics::counter!("restore_error_count").increment(1);
+                tracing::warn!(error, "nothing was restored");
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                json(status, "restore", Fields::new(), Some(error))
+            }
+        }
     }
 
     /// Writes a snapshot and sends the file.

@@ -9,6 +9,7 @@ mod json;
 pub mod metrics;
 mod page;
 mod recorder;
+mod restore;
 pub mod words;
 
 use std::sync::Arc;

@@ -565,6 +565,12 @@ impl Ensemble {
         file.map(|file| file.path).ok_or(ProposeError::ShuttingDown)
     }
 
+    /// Where a file may be gathered that comes from elsewhere. Whatever is left there goes.
+    #[must_use]
+    pub fn receiving(&self, name: &str) -> PathBuf {
+        self.state_machine.shared.receiving(name)
+    }
+
     /// Like [`Self::hand_over`], to one of these.
     pub async fn hand_over_to(&self, members: &[Member]) {
         let may_lead = |id| {

@@ -137,6 +137,10 @@ impl Shared {
             .map(|current| current.file.index)
     }
 
+    pub(crate) fn receiving(&self, name: &str) -> PathBuf {
+        self.dir.receiving(name)
+    }
+
     pub(crate) fn snapshot_file(&self) -> Option<SnapshotFile> {
         self.current
             .lock()

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::OfflineError;
-use super::convert::image_of;
 use super::import::next_epoch;
 use super::progress::Bar;
 use crate::auth::Schemes;
+use crate::convert::image_of;
 use crate::ensemble::{AtRest, Committed, Recovered, SnapshotReader};
 use crate::state::{LogPosition, SnapshotBuilder, State, entry};
 use crate::storage::{StorageError, fsync_dir};

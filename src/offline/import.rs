@@ -8,9 +8,9 @@ use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
 use super::OfflineError;
-use super::convert::state_of;
 use super::progress::Bar;
 use crate::auth::Schemes;
+use crate::convert::state_of;
 use crate::ensemble::{Founding, Member, SnapshotSource, found};
 use crate::state::{LogPosition, SnapshotCut, State};
 use crate::tree::Owner;

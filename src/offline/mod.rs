@@ -14,7 +14,6 @@
 
 mod check;
 pub mod command;
-mod convert;
 mod export;
 mod import;
 mod progress;

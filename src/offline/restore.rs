@@ -12,17 +12,16 @@ use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
 use super::OfflineError;
-use super::convert::{image_of, state_of};
 use super::export::{apply_entry, read_state, recover};
 use super::import::Frozen;
 use super::progress::Bar;
 use crate::auth::Schemes;
+use crate::convert::{image_of, state_of};
 use crate::ensemble::{AtRest, Founding, Logged, Member, found, read_snapshot};
+use crate::state::restoring::EPOCHS_AHEAD;
 use crate::state::{LogPosition, State};
 use crate::types::Zxid;
 
-/// Elections that an ensemble does not get through after a backup.
-const EPOCHS_AHEAD: i64 = 1 << 16;
 /// The last epoch that leaves room for the next leaders.
 const EPOCH_MAX: i64 = i32::MAX as i64 - EPOCHS_AHEAD;
 

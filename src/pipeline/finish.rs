@@ -15,6 +15,7 @@ use super::{Close, Connections, Core, wall_clock_ms};
 use crate::ensemble::Committed;
 use crate::op::reconfig::{BEGIN_CONFIG, END_RECONFIG};
 use crate::op::{Change, ChangeKind, Flags, Reply};
+use crate::state::restoring::{RESTORE_END, is_restore};
 use crate::state::{Applied, LogPosition, Request, State, entry};
 use crate::tree::{AclEntry, path};
 use crate::types::{ConnId, SessionId, Zxid};
@@ -221,6 +222,13 @@ impl Finish<'_> {
         }
         if matches!(request.op, BEGIN_CONFIG | END_RECONFIG) {
             self.core.announce_configuration(state);
+        }
+        if is_restore(request.op) {
+            if request.op == RESTORE_END && applied.result.is_ok() {
+                self.core.state_was_restored(state, self.connections);
+            }
+            self.core.restore_applied(request.origin, &applied);
+            return;
         }
         if matches!(applied.result, Ok(Reply::Reconfigure(_))) {
             return;

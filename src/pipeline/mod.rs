@@ -7,6 +7,7 @@
 //! * `asks`, `barrier`: what only the leader knows: who owns a session, how far reads must wait.
 //! * `audit`: who wrote what, for the audit log.
 //! * `elections`: how long they took, for those who ask.
+//! * `restore`: sends a whole state through the log.
 //! * `slow`: says which requests took long, and where.
 //! * `finish`: applies committed entries, fires watches, answers.
 //!
@@ -44,6 +45,7 @@ mod prep;
 mod proposals;
 mod reconfig;
 mod replica;
+mod restore;
 mod slow;
 
 use std::collections::VecDeque;
@@ -81,6 +83,7 @@ pub use measures::Measures;
 pub use prep::FrameError;
 pub use proposals::Proposals;
 pub use replica::{Cut, Replica};
+pub use restore::RestoreError;
 
 /// Settings of the pipeline, all from the configuration.
 #[derive(Debug, Clone)]
@@ -266,6 +269,7 @@ pub struct Core {
     pub counters: Counters,
     pub proposals: Proposals,
     asks: asks::Asks,
+    restores: restore::Restores,
     barriers: barrier::Barriers,
     links: lead::Links,
     leadership: watch::Sender<Leadership>,
@@ -320,6 +324,7 @@ impl Core {
             counters: Counters::default(),
             proposals: Proposals::default(),
             asks: asks::Asks::default(),
+            restores: restore::Restores::default(),
             barriers: barrier::Barriers::default(),
             links: lead::Links::default(),
             leadership: watch::Sender::new(Leadership::Unknown),
@@ -445,7 +450,10 @@ impl Core {
 
     /// Gives every session in the state a fresh lease: after a start nobody has been heard yet.
     pub fn track_all_sessions(&self) {
-        let state = self.state.read();
+        self.track_sessions(&self.state.read());
+    }
+
+    fn track_sessions(&self, state: &State) {
         let mut tracker = self.tracker.lock();
         let now_ms = self.lease_now_ms();
         for (id, session) in state.sessions.iter() {

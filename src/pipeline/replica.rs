@@ -117,18 +117,23 @@ impl Core {
         let position = restored.position();
         self.note_cut(&restored, 0);
         let old = std::mem::replace(&mut *state, restored);
-        self.tracker.lock().clear();
         self.locals
             .lock()
             .forget_known(|session| state.sessions.contains(session));
-        self.checkpoints.lock().clear();
-        self.digest_log.lock().clear();
-        self.announce_configuration(&state);
+        self.adopt_state(&state);
         drop(state);
         self.close_all();
-        self.track_all_sessions();
         self.applied.send_replace(position);
         old
+    }
+
+    /// Forgets what was known of the state that was there before this one.
+    pub(super) fn adopt_state(&self, state: &State) {
+        self.tracker.lock().clear();
+        self.track_sessions(state);
+        self.checkpoints.lock().clear();
+        self.digest_log.lock().clear();
+        self.announce_configuration(state);
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod entry;
 #[cfg(test)]
 mod model_tests;
+pub mod restoring;
 mod snapshot;
 
 use std::hash::Hasher as _;
@@ -23,6 +24,7 @@ use crate::session::SessionTable;
 use crate::tree::DataTree;
 use crate::types::Zxid;
 use entry::Origin;
+use restoring::Staged;
 
 pub use entry::{BatchHeader, Request};
 pub use snapshot::{SnapshotBuilder, SnapshotCut};
@@ -64,6 +66,10 @@ pub struct State {
     /// Flags of the last evaluated entry; reads obey them.
     flags: Flags,
     reconfiguration: Option<Reconfiguration>,
+    /// A state that is to take this one's place, as far as it has come.
+    staged: Option<Staged>,
+    /// The tree that a walker copies although another has taken its place.
+    replaced: Option<DataTree>,
 }
 
 impl State {
@@ -77,6 +83,8 @@ impl State {
             position: LogPosition::default(),
             flags: Flags::default(),
             reconfiguration: None,
+            staged: None,
+            replaced: None,
         }
     }
 
@@ -98,6 +106,8 @@ impl State {
             position,
             flags,
             reconfiguration: None,
+            staged: None,
+            replaced: None,
         }
     }
 
@@ -149,6 +159,10 @@ impl State {
         if position.term != self.position.term && epoch_is_used {
             self.zxid = Zxid((self.zxid.epoch() + 1) << 32);
         }
+        // Whoever sent it does not know what has become of it.
+        if position.term != self.position.term {
+            self.staged = None;
+        }
         self.position = position;
     }
 
@@ -191,6 +205,9 @@ impl State {
                 changes: Changes::new(),
                 answers: None,
             };
+        }
+        if restoring::is_restore(request.op) {
+            return self.restore(header, request);
         }
         let identities = request.identities();
         let mut tx = Apply {

@@ -9,6 +9,7 @@
 //! | `A` | distinct access control lists |
 //! | `S` | sessions |
 //! | `R` | a change of the members that is under way; mostly absent |
+//! | `P` | one block of a state that is to replace this one; mostly absent |
 //! | `N` | znodes, in any order; many blocks |
 //! | `E` | nothing: the end |
 
@@ -18,6 +19,7 @@ use bytes::{Buf as _, BufMut as _, BytesMut};
 use jute::{Encode as _, Reader};
 
 use super::entry::Origin;
+use super::restoring::Staged;
 use super::{LogPosition, Reconfiguration, State};
 use crate::auth::Schemes;
 use crate::op::Flags;
@@ -35,6 +37,7 @@ pub struct SnapshotCut {
     tables: FrozenTables,
     sessions: Vec<(SessionId, Session)>,
     reconfiguration: Option<Reconfiguration>,
+    staged: Option<Staged>,
     stage: Stage,
 }
 
@@ -44,6 +47,7 @@ enum Stage {
     Acls,
     Reconfiguration,
     Sessions(usize),
+    Staged(usize),
     Nodes,
     End,
     Done,
@@ -72,13 +76,17 @@ impl State {
                 .map(|(id, session)| (id, *session))
                 .collect(),
             reconfiguration: self.reconfiguration.clone(),
+            staged: self.staged.clone(),
             stage: Stage::Header,
         }
     }
 
     /// Ends the freeze. Drop the images outside of the guard: there may be many.
     pub(crate) fn thaw(&mut self) -> KeptImages {
-        self.tree.thaw()
+        match self.replaced.take() {
+            Some(mut walked) => walked.thaw(),
+            None => self.tree.thaw(),
+        }
     }
 
     /// Appends the next block of the cut; false when it is complete. Called under the read guard.
@@ -104,14 +112,23 @@ impl State {
                 let end = cut.sessions.len().min(done + SESSIONS_PER_BLOCK);
                 put_sessions(&cut.sessions[done..end], out);
                 cut.stage = if end == cut.sessions.len() {
-                    Stage::Nodes
+                    Stage::Staged(0)
                 } else {
                     Stage::Sessions(end)
                 };
             }
+            Stage::Staged(done) => {
+                let staged = cut.staged.as_ref();
+                if staged.is_some_and(|staged| staged.put_block(done, out)) {
+                    cut.stage = Stage::Staged(done + 1);
+                } else {
+                    cut.stage = Stage::Nodes;
+                    return self.next_block(cut, out);
+                }
+            }
             Stage::Nodes => {
                 out.push(b'N');
-                if !self.tree.copy_chunk(out) {
+                if !self.replaced.as_ref().unwrap_or(&self.tree).copy_chunk(out) {
                     cut.stage = Stage::End;
                 }
             }
@@ -180,6 +197,7 @@ pub struct SnapshotBuilder {
     header: Option<Header>,
     sessions: SessionTable,
     reconfiguration: Option<Reconfiguration>,
+    staged: Option<Staged>,
     loader: Option<Loader>,
     complete: bool,
 }
@@ -202,6 +220,7 @@ impl SnapshotBuilder {
             header: None,
             sessions: SessionTable::default(),
             reconfiguration: None,
+            staged: None,
             loader: None,
             complete: false,
         }
@@ -233,6 +252,10 @@ impl SnapshotBuilder {
                 let found = decode_reconfiguration(body);
                 self.reconfiguration = Some(found.ok_or("a change of members is cut short")?);
                 Ok(())
+            }
+            (b'P', _) => {
+                let added = Staged::add(&mut self.staged, body);
+                added.ok_or_else(|| "a block of what is restored is cut short".to_owned())
             }
             (b'N', Some(loader)) => loader.add(body),
             (b'N', None) => Err("znodes before their access control lists".to_owned()),
@@ -270,6 +293,8 @@ impl SnapshotBuilder {
             position: header.position,
             flags: header.flags,
             reconfiguration: self.reconfiguration,
+            staged: self.staged,
+            replaced: None,
         })
     }
 }

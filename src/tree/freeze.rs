@@ -105,6 +105,11 @@ impl DataTree {
         }
     }
 
+    /// Whether a walker has not finished with it.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.freeze.active.is_some()
+    }
+
     /// Ends the freeze.
     pub(crate) fn thaw(&mut self) -> KeptImages {
         self.freeze

@@ -59,9 +59,21 @@ impl<'p> Input<'p> {
     /// # Errors
     /// The file cannot be opened.
     pub fn open(path: &Path, progress: Progress<'p>) -> Result<Self, FileError> {
+        Self::open_as(path, Compression::of(path), progress)
+    }
+
+    /// Opens a file whose name does not say how it is compressed.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open_as(
+        path: &Path,
+        compression: Compression,
+        progress: Progress<'p>,
+    ) -> Result<Self, FileError> {
         let file = File::open(path).map_err(|source| FileError::io(path, source))?;
         let counted = BufReader::with_capacity(1 << 20, Counted { file, progress });
-        let source: Box<dyn Read + 'p> = match Compression::of(path) {
+        let source: Box<dyn Read + 'p> = match compression {
             Compression::Plain => Box::new(counted),
             Compression::Gzip => Box::new(BufReader::new(MultiGzDecoder::new(counted))),
             Compression::Snappy => Box::new(Snappy::new(counted)),

@@ -97,7 +97,7 @@ const COUNTERS: [(&str, &str); 32] = [
     ),
 ];
 
-const SUMMARIES: [(&str, &str); 45] = [
+const SUMMARIES: [(&str, &str); 44] = [
     ("close_session_prep_time", CHANGES),
     ("commit_commit_proc_req_queued", COMMIT_PROCESSOR),
     ("commit_process_time", COMMIT_PROCESSOR),
@@ -148,7 +148,6 @@ const SUMMARIES: [(&str, &str); 45] = [
     ("reads_issued_from_session_queue", COMMIT_PROCESSOR),
     ("request_throttle_queue_time_ms", THROTTLE),
     ("requests_in_session_queue", COMMIT_PROCESSOR),
-    ("restore_time", "a running server does not restore"),
     ("server_write_committed_time_ms", COMMIT_PROCESSOR),
     ("session_queues_drained", COMMIT_PROCESSOR),
     ("socket_closing_time", MACHINERY),
@@ -191,7 +190,7 @@ const RARE_COUNTERS: [&str; 17] = [
     "watch_bytes",
 ];
 
-const RARE_SUMMARIES: [&str; 16] = [
+const RARE_SUMMARIES: [&str; 17] = [
     "dbinittime",
     "election_time",
     "fsynctime",
@@ -201,6 +200,7 @@ const RARE_SUMMARIES: [&str; 16] = [
     "meerkat_fsync_ms",
     "propagation_latency",
     "quorum_ack_latency",
+    "restore_time",
     "snapshottime",
     "startup_snap_load_time",
     "startup_txns_load_time",

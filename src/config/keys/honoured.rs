@@ -612,7 +612,7 @@ pub(super) const ADMIN: &[Row] = &[
         "admin.restore.enabled",
         "true/false",
         Default("true"),
-        "Whether the command restore answers. It never changes a running server, and says what to do instead.",
+        "Whether the command restore answers, which makes a snapshot the state of all servers and ends all sessions.",
         |draft, setting| {
             draft.config.admin.restore_enabled = setting.is_true();
             Ok(())

@@ -18,10 +18,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::OfflineError;
-use super::convert::image_of;
 use super::export::read_state;
 use super::progress::Bar;
 use crate::auth::Schemes;
+use crate::convert::image_of;
 use crate::ensemble::read_snapshot;
 use crate::state::State;
 use crate::upstream::image::{Image, ImageNode};

@@ -1,18 +1,23 @@
 //! ZooKeeper's image of a tree to our state, and back.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use jute::proto::txn::StatPersisted;
 
 use crate::auth::Schemes;
+use crate::ensemble::read_snapshot;
 use crate::session::{Session, SessionTable};
-use crate::state::{LogPosition, State};
+use crate::state::{LogPosition, SnapshotBuilder, State};
 use crate::tree::build::{Builder, KeptNode};
 use crate::tree::{AclEntry, NodeId};
 use crate::types::{SessionId, Zxid};
 use crate::upstream::image::{Image, ImageNode, ListRef};
-use crate::upstream::password;
+use crate::upstream::input::{Compression, Input};
+use crate::upstream::{password, snapshot};
 
 /// The list of a znode whose own was lost: nobody may do anything with it, but for the super user.
 fn nobodys() -> [AclEntry; 1] {
@@ -23,7 +28,7 @@ fn nobodys() -> [AclEntry; 1] {
 ///
 /// # Errors
 /// A sentence: what is no tree.
-pub(super) fn state_of(
+pub fn state_of(
     image: &Image,
     extended_types: bool,
     schemes: Arc<Schemes>,
@@ -71,7 +76,7 @@ fn kept<'a>(node: &'a ImageNode, nobodys: &'a [AclEntry]) -> KeptNode<'a> {
 }
 
 /// What ZooKeeper is to start with, as of `zxid`.
-pub(super) fn image_of(state: &State, zxid: Zxid) -> Image {
+pub fn image_of(state: &State, zxid: Zxid) -> Image {
     let tree = &state.tree;
     let mut image = Image::bare(zxid.0, tree.extended_types());
     image.sessions = state
@@ -104,4 +109,78 @@ pub(super) fn image_of(state: &State, zxid: Zxid) -> Image {
         image.place(path, node);
     }
     image
+}
+
+/// What a file is, by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ours,
+    Upstream(Compression),
+}
+
+fn kind_of(path: &Path) -> Result<Kind, String> {
+    let mut first = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let read = file.take(8).read_to_end(&mut first);
+    read.map_err(|error| error.to_string())?;
+    [
+        (&b"MKSNAP"[..], Kind::Ours),
+        (b"ZKSN", Kind::Upstream(Compression::Plain)),
+        (b"\x1f\x8b", Kind::Upstream(Compression::Gzip)),
+        (b"\x82SNAPPY", Kind::Upstream(Compression::Snappy)),
+    ]
+    .into_iter()
+    .find(|(magic, _)| first.starts_with(magic))
+    .map(|(_, kind)| kind)
+    .ok_or_else(|| "it is neither a snapshot of Meerkat nor one of ZooKeeper".to_owned())
+}
+
+/// The state in one snapshot file, ours or Apache ZooKeeper's, whatever it is called. That of
+/// ZooKeeper has a zxid behind all that its znodes were changed by, for only its name would tell.
+///
+/// # Errors
+/// A sentence: it is no snapshot, or damaged.
+pub fn read_file(path: &Path, schemes: &Arc<Schemes>) -> Result<State, String> {
+    let compression = match kind_of(path)? {
+        Kind::Ours => {
+            let mut state = None;
+            let read = read_snapshot(path, &mut |reader| {
+                let mut builder = SnapshotBuilder::new(Arc::clone(schemes));
+                while let Some(block) = reader.next_block().map_err(|error| error.to_string())? {
+                    builder.add(&block)?;
+                }
+                state = Some(builder.finish()?);
+                Ok(())
+            });
+            read.map_err(|error| error.to_string())?;
+            return state.ok_or_else(|| "it is empty".to_owned());
+        }
+        Kind::Upstream(compression) => compression,
+    };
+    let text = |error: crate::upstream::FileError| error.to_string();
+    let mut input = Input::open_as(path, compression, &|_| {}).map_err(text)?;
+    let mut read = snapshot::decode(&mut input, 0, true).map_err(text)?;
+    let repairs = read.image.finish();
+    let broken = [
+        (&repairs.parentless, "has no parent"),
+        (&repairs.without_list, "has no access control list"),
+    ];
+    for (paths, what) in broken {
+        if let Some(path) = paths.first() {
+            return Err(format!("the znode {path} {what}"));
+        }
+    }
+    let zxids = read.image.nodes().map(|(_, node)| {
+        let stat = &node.stat;
+        stat.czxid.max(stat.mzxid).max(stat.pzxid)
+    });
+    let written_until = read.digest.map_or(0, |digest| digest.zxid);
+    let zxid = Zxid(zxids.fold(written_until, i64::max));
+    state_of(
+        &read.image,
+        true,
+        Arc::clone(schemes),
+        zxid,
+        LogPosition::default(),
+    )
 }
