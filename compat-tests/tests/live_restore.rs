@@ -26,6 +26,10 @@ const POLL: Duration = Duration::from_millis(20);
 /// Znodes that come in more blocks than travel at the same time.
 const MANY: usize = 10_000;
 
+/// Znodes that are together much larger than a request may be.
+const LARGE: usize = 8;
+const LARGE_BYTES: usize = 1_000_000;
+
 /// How long a restore has been asked for when the leader dies.
 const KILLED_AFTER: [Duration; 4] = [
     Duration::from_millis(5),
@@ -147,6 +151,11 @@ fn all_servers_go_on_with_it() -> Result<()> {
     for requests in names.collect::<Vec<_>>().chunks(500) {
         let answers = writer.ask_all(requests)?;
         ensure!(answers.iter().all(|answer| answer.err() == Some(0)), "many");
+    }
+    for number in 0..LARGE {
+        let path = format!("/large-{number}");
+        done(&mut writer, &create("create", &path, 0))?;
+        done(&mut writer, &set(&path, &"x".repeat(LARGE_BYTES)))?;
     }
     let before = agreed(&ensemble, &[leader, asked, absent])?;
     let mut holder = connect(ensemble.addr(asked))?;

@@ -1,6 +1,5 @@
 //! Sends a whole state through the log, for a backup to take the place of what is there.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,12 +12,12 @@ use super::{Close, Connections, Core};
 use crate::ensemble::Leadership;
 use crate::state::entry::Origin;
 use crate::state::restoring::{
-    RESTORE_BEGIN, RESTORE_BLOCK, RESTORE_DROP, RESTORE_END, STAGED_BYTES_MAX,
+    Cutter, RESTORE_BEGIN, RESTORE_DROP, RESTORE_END, RESTORE_PIECE, STAGED_BYTES_MAX,
 };
 use crate::state::{Applied, State};
 use crate::types::{ConnId, SessionId, Zxid};
 
-/// Blocks on their way at the same time; each is some hundred kilobytes.
+/// Pieces on their way at the same time.
 const ON_THE_WAY_MAX: usize = 8;
 
 /// How long nothing may come back.
@@ -154,19 +153,26 @@ impl Core {
         };
         sending.send(RESTORE_BEGIN, 0, &[], 0).await?;
         let mut cut = restored.freeze();
+        let mut cutter = Cutter::default();
         let (mut place, mut bytes) = (0, 0);
         let mut block = Vec::new();
         while restored.next_block(&mut cut, &mut block) {
-            bytes += block.len();
+            bytes += block.len() + size_of::<u64>();
             if bytes > STAGED_BYTES_MAX {
                 return Err(RestoreError::TooLarge);
             }
-            sending
-                .send(RESTORE_BLOCK, place, &block, ON_THE_WAY_MAX)
-                .await?;
-            place += 1;
+            for piece in cutter.push(&block) {
+                sending
+                    .send(RESTORE_PIECE, place, &piece, ON_THE_WAY_MAX)
+                    .await?;
+                place += 1;
+            }
             block.clear();
         }
+        sending
+            .send(RESTORE_PIECE, place, &cutter.end(), ON_THE_WAY_MAX)
+            .await?;
+        place += 1;
         let ended = sending.send(RESTORE_END, place, &[], 0).await;
         sending.is_over = ended.is_ok();
         ended
@@ -190,8 +196,7 @@ impl Core {
         tracing::warn!(zxid = %state.zxid(), znodes = state.tree.node_count(), "the state was restored");
         self.locals.lock().forget_known(|_| true);
         self.adopt_state(state);
-        let open: Vec<Arc<super::Conn>> = connections.by_id.values().cloned().collect();
-        for conn in open {
+        for conn in connections.by_id.values() {
             conn.close(Close::Now);
         }
     }

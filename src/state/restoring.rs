@@ -1,17 +1,18 @@
-//! A state that comes through the log block by block and takes the place of the one that is there
+//! A state that comes through the log piece by piece and takes the place of the one that is there
 //! all at once.
 //!
 //! ```text
-//!   BEGIN, BLOCK, BLOCK, ...   kept beside the state, which goes on; part of its snapshots
-//!   END                        the blocks become the state, or are refused as a whole
+//!   BEGIN, PIECE, PIECE, ...   kept beside the state, which goes on; part of its snapshots
+//!   END                        the pieces become the state, or are refused as a whole
 //! ```
 //!
-//! The blocks are those of a snapshot. Each request must come from the same origin, with the next
+//! The pieces are the blocks of a snapshot, each behind its length in 8 bytes, cut without regard to
+//! where one ends, for a block may be larger than an entry should be. Each request must come from the same origin, with the next
 //! number: a gap, another restore or another leader ends it, on every server alike.
 
 use std::sync::Arc;
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use jute::{ErrorCode, OpCode};
 
 use super::entry::{Origin, Request};
@@ -23,15 +24,89 @@ use crate::types::{ConnId, ServerId, SessionId, Zxid};
 
 /// Forgets what was sent before. Servers only, as all of these.
 pub const RESTORE_BEGIN: OpCode = OpCode(-102);
-/// The body is a block of a snapshot; the number of the request, from 0, is its place.
-pub const RESTORE_BLOCK: OpCode = OpCode(-103);
-/// Makes the blocks the state.
+/// The body is a piece; the number of the request, from 0, is its place.
+pub const RESTORE_PIECE: OpCode = OpCode(-103);
+/// Makes the pieces the state.
 pub const RESTORE_END: OpCode = OpCode(-104);
-/// Forgets the blocks.
+/// Forgets the pieces.
 pub const RESTORE_DROP: OpCode = OpCode(-105);
 
-/// Bytes of blocks that a state keeps beside itself.
+/// Bytes of pieces that a state keeps beside itself.
 pub const STAGED_BYTES_MAX: usize = 1 << 30;
+
+/// Bytes of a piece, but for the last.
+pub const PIECE_BYTES: usize = 512 << 10;
+
+/// Cuts blocks into pieces.
+#[derive(Debug, Default)]
+pub struct Cutter {
+    waiting: BytesMut,
+}
+
+impl Cutter {
+    /// Takes a block, and gives the pieces that are full.
+    pub fn push(&mut self, block: &[u8]) -> Vec<Bytes> {
+        self.waiting.put_u64(block.len() as u64);
+        self.waiting.put_slice(block);
+        let mut full = Vec::new();
+        while self.waiting.len() >= PIECE_BYTES {
+            full.push(self.waiting.split_to(PIECE_BYTES).freeze());
+        }
+        full
+    }
+
+    /// The last piece, which may be empty.
+    #[must_use]
+    pub fn end(self) -> Bytes {
+        self.waiting.freeze()
+    }
+}
+
+/// Puts blocks together again.
+struct Joiner<'a> {
+    pieces: &'a [Bytes],
+    /// Where the first of them goes on.
+    at: usize,
+    left: usize,
+}
+
+impl<'a> Joiner<'a> {
+    fn new(staged: &'a Staged) -> Self {
+        Self {
+            pieces: &staged.pieces,
+            at: 0,
+            left: staged.bytes,
+        }
+    }
+
+    fn take(&mut self, count: usize) -> Option<Vec<u8>> {
+        self.left = self.left.checked_sub(count)?;
+        let mut taken = Vec::with_capacity(count);
+        while taken.len() < count {
+            let (first, rest) = self.pieces.split_first()?;
+            let here = &first[self.at..first.len().min(self.at + count - taken.len())];
+            taken.extend_from_slice(here);
+            self.at += here.len();
+            if self.at == first.len() {
+                (self.pieces, self.at) = (rest, 0);
+            }
+        }
+        Some(taken)
+    }
+
+    /// The next block; an error when there is a part of one.
+    fn next_block(&mut self) -> Result<Option<Vec<u8>>, String> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let length = self
+            .take(8)
+            .and_then(|bytes| (&bytes[..]).try_get_u64().ok());
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        let block = length.and_then(|length| self.take(length));
+        block.map(Some).ok_or_else(|| "it is cut short".to_owned())
+    }
+}
 
 /// Elections that an ensemble does not get through after a snapshot of it was taken.
 pub const EPOCHS_AHEAD: i64 = 1 << 16;
@@ -40,7 +115,7 @@ pub const EPOCHS_AHEAD: i64 = 1 << 16;
 pub fn is_restore(op: OpCode) -> bool {
     matches!(
         op,
-        RESTORE_BEGIN | RESTORE_BLOCK | RESTORE_END | RESTORE_DROP
+        RESTORE_BEGIN | RESTORE_PIECE | RESTORE_END | RESTORE_DROP
     )
 }
 
@@ -55,7 +130,7 @@ fn from(origin: Origin) -> From {
 #[derive(Debug, Clone)]
 pub(super) struct Staged {
     from: From,
-    blocks: Vec<Bytes>,
+    pieces: Vec<Bytes>,
     bytes: usize,
 }
 
@@ -63,37 +138,37 @@ impl Staged {
     fn new(from: From) -> Self {
         Self {
             from,
-            blocks: Vec::new(),
+            pieces: Vec::new(),
             bytes: 0,
         }
     }
 
     /// # Errors
     /// `BAD_ARGUMENTS` when it would be too much, `RUNTIME_INCONSISTENCY` for another place.
-    fn push(&mut self, place: i32, block: &[u8]) -> Result<(), ErrorCode> {
-        if usize::try_from(place) != Ok(self.blocks.len()) {
+    fn push(&mut self, place: i32, piece: &[u8]) -> Result<(), ErrorCode> {
+        if usize::try_from(place) != Ok(self.pieces.len()) {
             return Err(ErrorCode::RUNTIME_INCONSISTENCY);
         }
-        self.bytes += block.len();
+        self.bytes += piece.len();
         if self.bytes > STAGED_BYTES_MAX {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
-        self.blocks.push(Bytes::copy_from_slice(block));
+        self.pieces.push(Bytes::copy_from_slice(piece));
         Ok(())
     }
 
-    /// Writes a block for a snapshot: who sent it, and what. Before the first there is one without
+    /// Writes a block for a snapshot: who sent it, and a piece. Before the first there is one without
     /// content, for a state of which nothing has come yet. False behind the last.
     pub(super) fn put_block(&self, number: usize, out: &mut Vec<u8>) -> bool {
-        let block = match number.checked_sub(1) {
+        let piece = match number.checked_sub(1) {
             None => Some(&[][..]),
-            Some(place) => self.blocks.get(place).map(|block| &block[..]),
+            Some(place) => self.pieces.get(place).map(|piece| &piece[..]),
         };
-        let Some(block) = block else { return false };
+        let Some(piece) = piece else { return false };
         out.put_u8(b'P');
         out.put_u64(self.from.0.0);
         out.put_u64(self.from.1.0);
-        out.put_slice(block);
+        out.put_slice(piece);
         true
     }
 
@@ -105,7 +180,7 @@ impl Staged {
             None => *staged = Some(Self::new((server, conn))),
             Some(staged) => {
                 staged.bytes += body.len();
-                staged.blocks.push(Bytes::copy_from_slice(body));
+                staged.pieces.push(Bytes::copy_from_slice(body));
             }
         }
         Some(())
@@ -134,7 +209,7 @@ impl State {
 
     /// # Errors
     /// `RUNTIME_INCONSISTENCY`: it is not the turn of this one. `BAD_ARGUMENTS`: it is too much.
-    /// `DATA_INCONSISTENCY`: the blocks are no state.
+    /// `DATA_INCONSISTENCY`: the pieces are no state.
     fn restore_step(
         &mut self,
         header: &BatchHeader,
@@ -149,26 +224,35 @@ impl State {
             return Err(ErrorCode::RUNTIME_INCONSISTENCY);
         }
         match request.op {
-            RESTORE_BLOCK => {
+            RESTORE_PIECE => {
                 let staged = self.staged.as_mut();
                 staged.map_or(Ok(()), |staged| staged.push(origin.xid, request.body))
             }
             RESTORE_END => {
                 let staged = self.staged.take();
-                let blocks = staged.map(|staged| staged.blocks).unwrap_or_default();
-                if usize::try_from(origin.xid) != Ok(blocks.len()) {
+                let staged = staged.unwrap_or_else(|| Staged::new(from(origin)));
+                if usize::try_from(origin.xid) != Ok(staged.pieces.len()) {
                     return Err(ErrorCode::RUNTIME_INCONSISTENCY);
                 }
-                let mut builder = SnapshotBuilder::new(Arc::clone(&self.schemes));
-                let added = blocks.iter().try_for_each(|block| builder.add(block));
-                let restored = added.and_then(|()| builder.finish());
-                self.become_restored(restored.map_err(refused)?, header)
+                let restored = self.built(&staged).map_err(refused)?;
+                drop(staged);
+                self.become_restored(restored, header)
             }
             _ => {
                 self.staged = None;
                 Ok(())
             }
         }
+    }
+
+    /// The state that has come.
+    fn built(&self, staged: &Staged) -> Result<Self, String> {
+        let mut builder = SnapshotBuilder::new(Arc::clone(&self.schemes));
+        let mut joiner = Joiner::new(staged);
+        while let Some(block) = joiner.next_block()? {
+            builder.add(&block)?;
+        }
+        builder.finish()
     }
 
     /// # Errors
@@ -241,7 +325,6 @@ fn refused(why: impl AsRef<str>) -> ErrorCode {
 
 #[cfg(test)]
 mod tests {
-    use bytes::BytesMut;
     use jute::Encode as _;
     use jute::proto::{Acl, CreateRequest, CreateSessionTxn, Id, create_mode, perms};
 
@@ -324,16 +407,16 @@ mod tests {
             self.ask(1, op, conn, place, body).result.map(|_| ())
         }
 
-        /// Sends blocks without the end.
-        fn send(&mut self, blocks: &[Vec<u8>]) {
+        /// Sends pieces without the end.
+        fn send(&mut self, pieces: &[Bytes]) {
             assert_eq!(self.restore(RESTORE_BEGIN, 9, 0, &[]), Ok(()));
-            for (place, block) in (0..).zip(blocks) {
-                assert_eq!(self.restore(RESTORE_BLOCK, 9, place, block), Ok(()));
+            for (place, piece) in (0..).zip(pieces) {
+                assert_eq!(self.restore(RESTORE_PIECE, 9, place, piece), Ok(()));
             }
         }
 
-        fn end(&mut self, blocks: &[Vec<u8>]) -> Result<(), ErrorCode> {
-            self.restore(RESTORE_END, 9, blocks.len() as i32, &[])
+        fn end(&mut self, pieces: &[Bytes]) -> Result<(), ErrorCode> {
+            self.restore(RESTORE_END, 9, pieces.len() as i32, &[])
         }
     }
 
@@ -352,14 +435,22 @@ mod tests {
         }
     }
 
-    /// The blocks of a state with a znode `/old`, whose sessions have ended.
-    fn backup() -> Vec<Vec<u8>> {
+    /// Pieces of blocks, smaller ones than the pieces that are sent.
+    fn cut(blocks: &[Vec<u8>], size: usize) -> Vec<Bytes> {
+        let mut cutter = Cutter::default();
+        let full: Vec<Bytes> = blocks.iter().flat_map(|block| cutter.push(block)).collect();
+        let all = [full.concat(), cutter.end().to_vec()].concat();
+        all.chunks(size).map(Bytes::copy_from_slice).collect()
+    }
+
+    /// The pieces of a state with a znode `/old`, whose sessions have ended.
+    fn backup() -> Vec<Bytes> {
         let mut server = Server::new();
         server.create("/old", create_mode::PERSISTENT);
         server.create("/owned", create_mode::EPHEMERAL);
         server.0.end_sessions();
         assert!(server.0.sessions.is_empty() && !server.has("/owned"));
-        blocks_of(&mut server, |_, _| {})
+        cut(&blocks_of(&mut server, |_, _| {}), 100)
     }
 
     fn loaded(blocks: &[Vec<u8>]) -> Result<State, String> {
@@ -369,22 +460,50 @@ mod tests {
     }
 
     #[test]
+    fn pieces_are_put_together_however_they_are_cut() {
+        let blocks: Vec<Vec<u8>> = [0, 1, 7, PIECE_BYTES - 8, PIECE_BYTES, 3 * PIECE_BYTES + 1]
+            .iter()
+            .map(|len| (0..*len).map(|n| n as u8).collect())
+            .collect();
+        let mut cutter = Cutter::default();
+        let full: Vec<Bytes> = blocks.iter().flat_map(|block| cutter.push(block)).collect();
+        assert!(full.iter().all(|piece| piece.len() == PIECE_BYTES));
+        for size in [1000, 1001, PIECE_BYTES] {
+            let mut staged = Staged::new((ServerId(1), ConnId(1)));
+            for (place, piece) in (0..).zip(cut(&blocks, size)) {
+                staged.push(place, &piece).expect("the next");
+            }
+            let mut joiner = Joiner::new(&staged);
+            for block in &blocks {
+                assert_eq!(joiner.next_block().as_ref(), Ok(&Some(block.clone())));
+            }
+            assert_eq!(joiner.next_block(), Ok(None));
+            staged.bytes -= 1;
+            let last = staged.pieces.pop().expect("the last");
+            staged.pieces.push(last.slice(..last.len() - 1));
+            let mut joiner = Joiner::new(&staged);
+            let found = std::iter::from_fn(|| joiner.next_block().transpose());
+            assert!(found.take(blocks.len() + 1).any(|block| block.is_err()));
+        }
+    }
+
+    #[test]
     fn takes_effect_at_its_end_and_ends_all_sessions() {
-        let blocks = backup();
+        let pieces = backup();
         let mut server = Server::new();
         for name in ["/new", "/newer", "/newest"] {
             server.create(name, create_mode::EPHEMERAL);
         }
-        server.send(&blocks);
+        server.send(&pieces);
         assert!(server.has("/new") && !server.has("/old"));
         let before = server.0.zxid();
-        assert_eq!(server.end(&blocks), Ok(()));
+        assert_eq!(server.end(&pieces), Ok(()));
         assert!(!server.has("/new") && server.has("/old"));
         assert!(server.0.sessions.is_empty());
         assert_eq!(server.0.zxid(), before.next());
         server.0.tree.check().expect("sound");
         // There is nothing left to end again.
-        assert_eq!(server.end(&blocks), Err(ErrorCode::RUNTIME_INCONSISTENCY));
+        assert_eq!(server.end(&pieces), Err(ErrorCode::RUNTIME_INCONSISTENCY));
     }
 
     #[test]
@@ -392,59 +511,59 @@ mod tests {
         let mut further = Server::new();
         further.0.begin_entry(LogPosition { term: 2, index: 9 });
         further.0.end_sessions();
-        let blocks = blocks_of(&mut further, |_, _| {});
+        let pieces = cut(&blocks_of(&mut further, |_, _| {}), 100);
         let mut server = Server::new();
-        server.send(&blocks);
-        assert_eq!(server.end(&blocks), Ok(()));
+        server.send(&pieces);
+        assert_eq!(server.end(&pieces), Ok(()));
         let epoch = further.0.zxid().epoch() + EPOCHS_AHEAD;
         assert_eq!(server.0.zxid(), Zxid(epoch << 32).next());
     }
 
     #[test]
     fn what_is_not_whole_changes_nothing() {
-        let blocks = backup();
+        let pieces = backup();
         let wrong = Err(ErrorCode::RUNTIME_INCONSISTENCY);
         let mut server = Server::new();
         server.create("/new", create_mode::PERSISTENT);
         // A gap, one more than were sent, somebody else, another leader, given up.
-        server.send(&blocks[..1]);
-        assert_eq!(server.restore(RESTORE_BLOCK, 9, 2, &blocks[1]), wrong);
-        assert_eq!(server.end(&blocks[..1]), wrong);
-        server.send(&blocks);
+        server.send(&pieces[..1]);
+        assert_eq!(server.restore(RESTORE_PIECE, 9, 2, &pieces[1]), wrong);
+        assert_eq!(server.end(&pieces[..1]), wrong);
+        server.send(&pieces);
         assert_eq!(server.restore(RESTORE_END, 9, 1, &[]), wrong);
-        server.send(&blocks);
+        server.send(&pieces);
         assert_eq!(server.restore(RESTORE_BEGIN, 8, 0, &[]), Ok(()));
-        assert_eq!(server.end(&blocks), wrong);
-        server.send(&blocks);
-        let last = blocks.len() as i32;
+        assert_eq!(server.end(&pieces), wrong);
+        server.send(&pieces);
+        let last = pieces.len() as i32;
         let elected = server.ask(2, RESTORE_END, 9, last, &[]).result;
         assert_eq!(elected.map(|_| ()), wrong);
         let mut server = Server::new();
         server.create("/new", create_mode::PERSISTENT);
-        server.send(&blocks);
+        server.send(&pieces);
         assert_eq!(server.restore(RESTORE_DROP, 9, 0, &[]), Ok(()));
-        assert_eq!(server.end(&blocks), wrong);
-        // Blocks that are no state.
-        let cut = &blocks[..blocks.len() - 1];
-        server.send(cut);
-        assert_eq!(server.end(cut), Err(ErrorCode::DATA_INCONSISTENCY));
+        assert_eq!(server.end(&pieces), wrong);
+        // Pieces that are no state.
+        let short = &pieces[..pieces.len() - 1];
+        server.send(short);
+        assert_eq!(server.end(short), Err(ErrorCode::DATA_INCONSISTENCY));
         assert!(server.has("/new") && !server.has("/old"));
     }
 
     #[test]
     fn a_snapshot_in_the_midst_has_what_has_come() {
-        let blocks = backup();
-        for sent in 0..=blocks.len() {
+        let pieces = backup();
+        for sent in 0..=pieces.len() {
             let mut server = Server::new();
             server.create("/new", create_mode::PERSISTENT);
-            server.send(&blocks[..sent]);
+            server.send(&pieces[..sent]);
             let snapshot = blocks_of(&mut server, |_, _| {});
             let mut other = Server(loaded(&snapshot).expect("sound"));
             for server in [&mut server, &mut other] {
-                for (place, block) in (0..).zip(&blocks).skip(sent) {
-                    assert_eq!(server.restore(RESTORE_BLOCK, 9, place, block), Ok(()));
+                for (place, piece) in (0..).zip(&pieces).skip(sent) {
+                    assert_eq!(server.restore(RESTORE_PIECE, 9, place, piece), Ok(()));
                 }
-                assert_eq!(server.end(&blocks), Ok(()));
+                assert_eq!(server.end(&pieces), Ok(()));
                 assert!(server.has("/old"));
             }
             assert_eq!(server.0.digest(), other.0.digest());
@@ -453,7 +572,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_is_being_written_is_of_the_state_before() {
-        let blocks = backup();
+        let pieces = backup();
         let mut server = Server::new();
         server.create("/new", create_mode::PERSISTENT);
         let digest = server.0.tree.digest();
@@ -462,8 +581,8 @@ mod tests {
             server.create("/new", create_mode::PERSISTENT);
             let snapshot = blocks_of(&mut server, |server, done| {
                 if done == at {
-                    server.send(&blocks);
-                    assert_eq!(server.end(&blocks), Ok(()));
+                    server.send(&pieces);
+                    assert_eq!(server.end(&pieces), Ok(()));
                 }
             });
             let written = loaded(&snapshot).expect("sound");
