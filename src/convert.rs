@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jute::proto::txn::StatPersisted;
 
 use crate::auth::Schemes;
-use crate::ensemble::read_snapshot;
+use crate::ensemble::{SnapshotReader, read_snapshot};
 use crate::session::{Session, SessionTable};
 use crate::state::{LogPosition, SnapshotBuilder, State};
 use crate::tree::build::{Builder, KeptNode};
@@ -17,7 +17,7 @@ use crate::tree::{AclEntry, NodeId};
 use crate::types::{SessionId, Zxid};
 use crate::upstream::image::{Image, ImageNode, ListRef};
 use crate::upstream::input::{Compression, Input};
-use crate::upstream::{password, snapshot};
+use crate::upstream::{Progress, password, snapshot};
 
 /// The list of a znode whose own was lost: nobody may do anything with it, but for the super user.
 fn nobodys() -> [AclEntry; 1] {
@@ -135,6 +135,23 @@ fn kind_of(path: &Path) -> Result<Kind, String> {
     .ok_or_else(|| "it is neither a snapshot of Meerkat nor one of ZooKeeper".to_owned())
 }
 
+/// The state that a snapshot of ours holds; `progress` hears of its bytes.
+///
+/// # Errors
+/// A sentence: it cannot be read, or is damaged.
+pub fn read_state(
+    reader: &mut dyn SnapshotReader,
+    schemes: &Arc<Schemes>,
+    progress: Progress<'_>,
+) -> Result<State, String> {
+    let mut builder = SnapshotBuilder::new(Arc::clone(schemes));
+    while let Some(block) = reader.next_block().map_err(|error| error.to_string())? {
+        progress(block.len() as u64);
+        builder.add(&block)?;
+    }
+    builder.finish()
+}
+
 /// The state in one snapshot file, ours or Apache ZooKeeper's, whatever it is called. That of
 /// ZooKeeper has a zxid behind all that its znodes were changed by, for only its name would tell.
 ///
@@ -145,11 +162,7 @@ pub fn read_file(path: &Path, schemes: &Arc<Schemes>) -> Result<State, String> {
         Kind::Ours => {
             let mut state = None;
             let read = read_snapshot(path, &mut |reader| {
-                let mut builder = SnapshotBuilder::new(Arc::clone(schemes));
-                while let Some(block) = reader.next_block().map_err(|error| error.to_string())? {
-                    builder.add(&block)?;
-                }
-                state = Some(builder.finish()?);
+                state = Some(read_state(reader, schemes, &|_| {})?);
                 Ok(())
             });
             read.map_err(|error| error.to_string())?;

@@ -251,6 +251,24 @@ pub fn show(item: &Item) -> String {
     text
 }
 
+/// The text with `#` for each number; a hexadecimal one begins with a digit.
+#[must_use]
+pub fn without_numbers(line: &str) -> String {
+    let mut text = String::new();
+    let mut in_number = false;
+    for letter in line.chars() {
+        let starts = letter.is_ascii_digit();
+        let goes_on = in_number && (letter.is_ascii_hexdigit() || letter == 'x');
+        if !in_number && starts {
+            text.push('#');
+        } else if !goes_on {
+            text.push(letter);
+        }
+        in_number = starts || goes_on;
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,6 +28,9 @@ const ENSEMBLE_SERVERS: usize = 3;
 
 const START_ATTEMPTS: usize = 3;
 
+/// Requests of one random script of an everyday check.
+const SCRIPT_LENGTH: usize = 1000;
+
 /// Which server of its kind the sessions are connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seat {
@@ -414,6 +417,29 @@ impl Pair {
             None => Ok(None),
             Some(difference) => shrink(self, script, difference).map(Some),
         }
+    }
+
+    /// The everyday check: so many random requests, by the seed in `ORACLE_SEED` or the first.
+    ///
+    /// # Panics
+    /// When an answer differs, or a server does not run.
+    pub fn must_answer_alike(&mut self, requests: usize) {
+        let seed = std::env::var("ORACLE_SEED");
+        let seed = seed.map_or(1, |seed| seed.parse().expect("a number"));
+        let plan = Plan {
+            seed,
+            first: 0,
+            requests,
+            length: SCRIPT_LENGTH,
+            findings_max: 1,
+        };
+        let findings = self.judge_random(plan, |_, _| {});
+        if let Some(finding) = findings.expect("both servers run").first() {
+            panic!("seed {seed}; keep this in compat-tests/scripts:\n{finding}");
+        }
+        // Alike says little when little was said: every opcode must have succeeded and failed.
+        let quiet = self.coverage().unheard();
+        assert!(quiet.is_empty(), "never seen: {quiet:?}");
     }
 
     /// Runs random scripts of `length` requests until `requests` have been sent or two servers

@@ -19,6 +19,7 @@ use std::{fs, thread};
 
 use meerkat_compat_tests::attempt::{self, Outcome, Session, create};
 use meerkat_compat_tests::client::Admin;
+use meerkat_compat_tests::compare::without_numbers;
 use meerkat_compat_tests::ensemble::{Ensemble, Role};
 use meerkat_compat_tests::server::{Kind, Server, Settings};
 use meerkat_compat_tests::wire::{Connect, Request};
@@ -69,8 +70,7 @@ const MONITORED: [&str; 16] = [
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
-/// A line without what is different from run to run: each run of hexadecimal digits that begins
-/// with a digit is `#`.
+/// A line without what is different from run to run.
 fn neutral(word: &str, line: &str) -> String {
     let keeps_key_only = word == "envi"
         || line.starts_with("Zookeeper version: ")
@@ -83,19 +83,7 @@ fn neutral(word: &str, line: &str) -> String {
     if let Some((count, _)) = line.split_once(" expire at ") {
         return format!("{count} expire at …");
     }
-    let mut text = String::new();
-    let mut in_number = false;
-    for letter in line.chars() {
-        let starts = letter.is_ascii_digit();
-        let goes_on = in_number && (letter.is_ascii_hexdigit() || letter == 'x');
-        if !in_number && starts {
-            text.push('#');
-        } else if !goes_on {
-            text.push(letter);
-        }
-        in_number = starts || goes_on;
-    }
-    text
+    without_numbers(line)
 }
 
 fn lines(server: &Server, word: &str) -> Vec<String> {

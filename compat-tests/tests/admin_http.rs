@@ -24,6 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use meerkat_compat_tests::attempt::{self, Outcome, Session, create};
+use meerkat_compat_tests::compare::without_numbers;
 use meerkat_compat_tests::ensemble::{Ensemble, Role};
 use meerkat_compat_tests::http::{Answer, ask, get};
 use meerkat_compat_tests::server::{FREE_PORT, Kind, Server, Settings};
@@ -95,7 +96,7 @@ fn port_in(ensemble: &Ensemble, id: usize) -> u16 {
     port.parse().expect("a number")
 }
 
-/// Runs of digits, with what belongs to a hexadecimal one, become `#`.
+/// A line without what is different from run to run.
 fn neutral(line: &str) -> String {
     if let Some(at) = line.find("_dir\" : ") {
         return format!("{}...", &line[..at]);
@@ -104,19 +105,7 @@ fn neutral(line: &str) -> String {
     if line.contains("initial_configuration\" : \"") {
         return "initial_configuration".to_owned();
     }
-    let mut text = String::new();
-    let mut in_number = false;
-    for letter in line.chars() {
-        let starts = letter.is_ascii_digit();
-        let goes_on = in_number && (letter.is_ascii_hexdigit() || letter == 'x');
-        if !in_number && starts {
-            text.push('#');
-        } else if !goes_on {
-            text.push(letter);
-        }
-        in_number = starts || goes_on;
-    }
-    text.replace("-#", "#")
+    without_numbers(line).replace("-#", "#")
 }
 
 fn body(port: u16, command: &str) -> Vec<String> {

@@ -11,9 +11,9 @@ use super::OfflineError;
 use super::import::next_epoch;
 use super::progress::Bar;
 use crate::auth::Schemes;
-use crate::convert::image_of;
-use crate::ensemble::{AtRest, Committed, Recovered, SnapshotReader};
-use crate::state::{LogPosition, SnapshotBuilder, State, entry};
+use crate::convert::{image_of, read_state};
+use crate::ensemble::{AtRest, Committed, Recovered};
+use crate::state::{LogPosition, State, entry};
 use crate::storage::{StorageError, fsync_dir};
 use crate::types::Zxid;
 use crate::upstream::files::VERSION_DIR;
@@ -102,7 +102,7 @@ pub(super) fn recover(
     let state = parking_lot::Mutex::new(State::new(Arc::clone(schemes)));
     let recovered = at_rest.recover(
         &mut |reader| {
-            *state.lock() = read_state(reader, schemes, &bar)?;
+            *state.lock() = read_state(reader, schemes, &|bytes| bar.advance(bytes))?;
             Ok(())
         },
         &mut |committed| {
@@ -110,20 +110,6 @@ pub(super) fn recover(
         },
     )?;
     Ok((state.into_inner(), recovered))
-}
-
-/// The state that a snapshot holds.
-pub(super) fn read_state(
-    reader: &mut dyn SnapshotReader,
-    schemes: &Arc<Schemes>,
-    bar: &Bar,
-) -> Result<State, String> {
-    let mut builder = SnapshotBuilder::new(Arc::clone(schemes));
-    while let Some(block) = reader.next_block().map_err(|error| error.to_string())? {
-        bar.advance(block.len() as u64);
-        builder.add(&block)?;
-    }
-    builder.finish()
 }
 
 /// Applies an entry, as far as `last`.

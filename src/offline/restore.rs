@@ -12,11 +12,11 @@ use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
 use super::OfflineError;
-use super::export::{apply_entry, read_state, recover};
+use super::export::{apply_entry, recover};
 use super::import::Frozen;
 use super::progress::Bar;
 use crate::auth::Schemes;
-use crate::convert::{image_of, state_of};
+use crate::convert::{image_of, read_state, state_of};
 use crate::ensemble::{AtRest, Founding, Logged, Member, found, read_snapshot};
 use crate::state::restoring::EPOCHS_AHEAD;
 use crate::state::{LogPosition, State};
@@ -97,7 +97,7 @@ fn one_snapshot(restore: &Restore, schemes: &Arc<Schemes>) -> Result<State, Offl
     let bar = Bar::new("reading", bytes);
     let mut state = State::new(Arc::clone(schemes));
     read_snapshot(&restore.from, &mut |reader| {
-        state = read_state(reader, schemes, &bar)?;
+        state = read_state(reader, schemes, &|bytes| bar.advance(bytes))?;
         Ok(())
     })?;
     match restore.zxid {
@@ -124,7 +124,7 @@ fn as_of(
     for file in at_rest.snapshots()? {
         let mut state = State::new(Arc::clone(schemes));
         let read = read_snapshot(&file.path, &mut |reader| {
-            state = read_state(reader, schemes, &bar)?;
+            state = read_state(reader, schemes, &|bytes| bar.advance(bytes))?;
             Ok(())
         });
         if let Err(error) = read {

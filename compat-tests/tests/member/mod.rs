@@ -1,14 +1,12 @@
 //! What the oracle asks of a server that is one of three.
 
-use std::env;
 use std::sync::{Mutex, PoisonError};
 
-use meerkat_compat_tests::oracle::{Pair, Plan, Seat, Side, judge_scripts};
+use meerkat_compat_tests::oracle::{Pair, Seat, Side, judge_scripts};
 use meerkat_compat_tests::server::Kind;
 
 /// What one everyday run sends; a request costs three times what it costs a lone server.
 const REQUESTS: usize = 6000;
-const LENGTH: usize = 1000;
 
 /// Six servers at a time are enough for one machine.
 static TURN: Mutex<()> = Mutex::new(());
@@ -33,21 +31,5 @@ pub(crate) fn unreadable(seat: Seat) {
 
 pub(crate) fn random(seat: Seat) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let seed = env::var("ORACLE_SEED").map_or(1, |seed| seed.parse().expect("a number"));
-    let mut pair = Pair::seated(Kind::ZooKeeper, Kind::Meerkat, seat);
-    let plan = Plan {
-        seed,
-        first: 0,
-        requests: REQUESTS,
-        length: LENGTH,
-        findings_max: 1,
-    };
-    let findings = pair
-        .judge_random(plan, |_, _| {})
-        .expect("both servers run");
-    if let Some(finding) = findings.first() {
-        panic!("seed {seed}; keep this in compat-tests/scripts:\n{finding}");
-    }
-    let quiet = pair.coverage().unheard();
-    assert!(quiet.is_empty(), "never seen: {quiet:?}");
+    Pair::seated(Kind::ZooKeeper, Kind::Meerkat, seat).must_answer_alike(REQUESTS);
 }

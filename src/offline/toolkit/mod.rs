@@ -18,10 +18,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::OfflineError;
-use super::export::read_state;
 use super::progress::Bar;
 use crate::auth::Schemes;
-use crate::convert::image_of;
+use crate::convert::{image_of, read_state};
 use crate::ensemble::read_snapshot;
 use crate::state::State;
 use crate::upstream::image::{Image, ImageNode};
@@ -113,7 +112,7 @@ fn load(path: &Path) -> Result<Loaded, OfflineError> {
     let schemes = Arc::new(Schemes::new(Vec::new()));
     let mut state = State::new(Arc::clone(&schemes));
     read_snapshot(path, &mut |reader| {
-        state = read_state(reader, &schemes, &bar)?;
+        state = read_state(reader, &schemes, &|bytes| bar.advance(bytes))?;
         Ok(())
     })?;
     Ok(Loaded {
