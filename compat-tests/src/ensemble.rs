@@ -165,23 +165,6 @@ impl Process {
     }
 }
 
-/// A shell that kills the server when our end of its input is closed: by the system because we are
-/// gone, however that came.
-fn guard(pid: u32) -> Result<Child> {
-    let mut guard = Command::new("sh");
-    guard.args([
-        "-c",
-        "read -r _; kill -KILL \"$1\"",
-        "guard",
-        &pid.to_string(),
-    ]);
-    guard
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    guard.spawn().context("starting a shell")
-}
-
 #[derive(Debug)]
 struct Member {
     place: Place,
@@ -478,7 +461,7 @@ impl Ensemble {
         let child = command
             .spawn()
             .with_context(|| format!("starting {command:?}"))?;
-        let guard = guard(child.id())?;
+        let guard = server::guard(child.id(), "KILL")?;
         self.member_mut(id)?.process = Some(Process {
             child,
             guard,

@@ -250,7 +250,7 @@ impl Server {
         let child = command
             .spawn()
             .with_context(|| format!("starting {command:?}"))?;
-        let guard = guard(child.id())?;
+        let guard = guard(child.id(), "TERM")?;
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut server = Self {
             kind,
@@ -392,15 +392,16 @@ pub(crate) fn ask_word(addr: SocketAddr, word: &str, limit: Duration) -> Result<
     Ok(answer)
 }
 
-/// A shell that stops the server when our end of its input is closed: by us, or by the system
-/// because we are gone, however that came.
-fn guard(pid: u32) -> Result<Child> {
+/// A shell that sends the server a signal when our end of its input is closed: by us, or by the
+/// system because we are gone, however that came.
+pub(crate) fn guard(pid: u32, signal: &str) -> Result<Child> {
     let mut guard = Command::new("sh");
     guard.args([
         "-c",
-        "read -r _; kill -TERM \"$1\"",
+        "read -r _; kill -\"$2\" \"$1\"",
         "guard",
         &pid.to_string(),
+        signal,
     ]);
     guard
         .stdin(Stdio::piped())

@@ -3,12 +3,13 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, process, thread};
+use std::{process, thread};
 
 use anyhow::{Context, Result, ensure};
+use meerkat_compat_tests::server::meerkat_binary;
 use tempfile::TempDir;
 
 /// How long recovery may take.
@@ -47,7 +48,7 @@ impl Server {
         fs::write(home.path().join("zoo.cfg"), config)?;
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(Self {
-            binary: binary()?,
+            binary: meerkat_binary()?,
             home,
             addr,
             child: None,
@@ -185,29 +186,4 @@ fn free_port() -> Result<u16> {
     candidates
         .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
         .context("no free port")
-}
-
-/// `MEERKAT_BIN`, or what cargo builds from this workspace.
-fn binary() -> Result<PathBuf> {
-    if let Some(binary) = env::var_os("MEERKAT_BIN") {
-        return Ok(binary.into());
-    }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("no workspace")?;
-    let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.current_dir(workspace).stderr(Stdio::inherit());
-    build.args(["build", "-p", "meerkat", "--bin", "zk-server"]);
-    build.arg("--message-format=json-render-diagnostics");
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    let output = build.output()?;
-    ensure!(output.status.success(), "{build:?} failed");
-    String::from_utf8(output.stdout)?
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
-        .next_back()
-        .context("cargo named no executable")
 }
