@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, PLAIN, Shell, checked, form,
+    Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, PLAIN, Shell, path_or_root, form,
 };
 
 pub(super) const COMMAND: Command = Command {
@@ -20,10 +20,7 @@ pub(super) const COMMAND: Command = Command {
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
     let parsed = call.parse()?;
     let form = form(&parsed)?;
-    let prefix = match parsed.words.get(1) {
-        Some(prefix) => checked(prefix)?,
-        None => "/",
-    };
+    let prefix = path_or_root(&parsed)?;
     let keeper = shell.keeper.clone();
     let answer = shell.wait(keeper.ephemerals(prefix)).await;
     let paths = answer.map_err(|code| Failure::refused(code, None))?;

@@ -263,6 +263,11 @@ fn checked(path: &str) -> Result<&str, Failure> {
     Ok(path)
 }
 
+/// The path behind the command's name, or the root without one.
+fn path_or_root(parsed: &Parsed) -> Result<&str, Failure> {
+    parsed.words.get(1).map_or(Ok("/"), |path| checked(path))
+}
+
 /// What `-o` says.
 fn form(parsed: &Parsed) -> Result<Form, Failure> {
     match parsed.value("o") {

@@ -10,7 +10,7 @@ use crate::client::ask;
 use super::super::output::Colour;
 use super::walk::Walk;
 use super::{
-    Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Origin, PLAIN, Shell, checked,
+    Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Origin, PLAIN, Shell, path_or_root,
     form, subtree,
 };
 
@@ -33,10 +33,7 @@ pub(super) const COMMAND: Command = Command {
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
     let parsed = call.parse()?;
     let form = form(&parsed)?;
-    let root = match parsed.words.get(1) {
-        Some(path) => checked(path)?,
-        None => "/",
-    };
+    let root = path_or_root(&parsed)?;
     let mut owned: BTreeMap<i64, Vec<String>> = BTreeMap::new();
     let mut walk = Walk::start(shell, root, false).await?;
     loop {

@@ -7,7 +7,7 @@ use super::super::output::stat_json;
 use super::walk::Walk;
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Opt, Origin, PLAIN, Shell,
-    checked, form, subtree,
+    path_or_root, form, subtree,
 };
 
 /// Nodes looked at together.
@@ -40,10 +40,7 @@ struct Wanted<'a> {
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
     let parsed = call.parse()?;
     let form = form(&parsed)?;
-    let root = match parsed.words.get(1) {
-        Some(path) => checked(path)?,
-        None => "/",
-    };
+    let root = path_or_root(&parsed)?;
     let wanted = Wanted {
         name: parsed.value("name"),
         data: parsed.value("data"),

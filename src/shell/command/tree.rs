@@ -7,7 +7,7 @@ use super::super::output::Colour;
 use super::super::path::join;
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Opt, Origin, PLAIN, Shell,
-    checked, form,
+    path_or_root, form,
 };
 
 pub(super) const COMMAND: Command = Command {
@@ -34,10 +34,7 @@ struct Branch {
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
     let parsed = call.parse()?;
     let form = form(&parsed)?;
-    let root = match parsed.words.get(1) {
-        Some(path) => checked(path)?,
-        None => "/",
-    };
+    let root = path_or_root(&parsed)?;
     let depth_max: usize = match parsed.value("L") {
         Some(text) => text
             .parse()

@@ -10,7 +10,7 @@ use super::super::output::Colour;
 use super::super::session::event_name;
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Opt, Origin, PLAIN, Shell,
-    checked, form, subtree,
+    path_or_root, form, subtree,
 };
 
 pub(super) const COMMAND: Command = Command {
@@ -32,10 +32,7 @@ pub(super) const COMMAND: Command = Command {
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
     let parsed = call.parse()?;
     let form = form(&parsed)?;
-    let root = match parsed.words.get(1) {
-        Some(path) => checked(path)?,
-        None => "/",
-    };
+    let root = path_or_root(&parsed)?;
     let mut left: u64 = match parsed.value("n") {
         Some(text) => text
             .parse()
