@@ -9,6 +9,7 @@
 //! * [`change`] changes the members of an ensemble;
 //! * [`history`] holds what clients of an ensemble saw, and tells whether that may be;
 //! * [`http`] asks an admin server or an exporter;
+//! * [`snapshot`] changes a snapshot file of Meerkat's;
 //! * [`vectors`] records what a real server sends, for the codec's tests;
 //! * [`oracle`] puts these together for the tests and the `oracle` command.
 //!
@@ -28,5 +29,6 @@ pub mod play;
 pub mod script;
 pub mod server;
 pub mod shrink;
+pub mod snapshot;
 pub mod vectors;
 pub mod wire;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use meerkat_compat_tests::ensemble::{Ensemble, Role};
 use meerkat_compat_tests::server::{Kind, Settings};
+use meerkat_compat_tests::snapshot;
 use rand::{RngCore as _, SeedableRng as _};
 use zookeeper_client::{Acls, Client, CreateMode};
 
@@ -113,22 +114,21 @@ async fn a_server_without_its_data_gets_a_snapshot_and_the_log_behind_it() -> Re
     let wiped = leader % 3 + 1;
     let writer = client(ensemble.addr(leader)).await?;
     create(&writer, "/data", b"").await?;
-    // One entry each: the log is purged in steps of four thousand.
-    for number in 0..9000 {
+    for number in 0..900 {
         writer
             .set_data("/data", format!("{number}").as_bytes(), None)
             .await?;
     }
     ensemble.wipe(wiped)?;
     ensemble.launch(wiped)?;
-    for number in 9000..9500 {
+    for number in 900..950 {
         writer
             .set_data("/data", format!("{number}").as_bytes(), None)
             .await?;
     }
     ensemble.wait_serving(wiped)?;
     let reader = client(ensemble.addr(wiped)).await?;
-    assert_eq!(fresh(&reader, "/data").await?, b"9499");
+    assert_eq!(fresh(&reader, "/data").await?, b"949");
     let log = log_of(&ensemble, wiped)?;
     assert!(log.contains("receiving a snapshot"), "{log}");
     until("caught up", || {
@@ -140,38 +140,6 @@ async fn a_server_without_its_data_gets_a_snapshot_and_the_log_behind_it() -> Re
     ensemble.kill(leader)?;
     let again = client(ensemble.addr(wiped)).await?;
     create(&again, "/after-all", b"").await?;
-    Ok(())
-}
-
-/// Blocks of a snapshot file: magic, then each block with its length and checksum, then a mark, the
-/// number of blocks and the checksum of the checksums.
-fn change_snapshot(path: &Path, change: impl Fn(&mut Vec<u8>)) -> Result<()> {
-    let bytes = fs::read(path)?;
-    let (magic, mut rest) = bytes.split_at(8);
-    let mut out = magic.to_vec();
-    let mut blocks = 0_u64;
-    let mut sums = crc32fast::Hasher::new();
-    loop {
-        let (length, behind) = rest.split_first_chunk::<4>().context("a length")?;
-        let length = u32::from_be_bytes(*length);
-        if length == u32::MAX {
-            break;
-        }
-        let (block, behind) = behind.split_at(length as usize);
-        rest = behind.get(4..).context("a checksum")?;
-        let mut block = block.to_vec();
-        change(&mut block);
-        let sum = crc32fast::hash(&block).to_be_bytes();
-        sums.update(&sum);
-        blocks += 1;
-        out.extend(u32::try_from(block.len())?.to_be_bytes());
-        out.extend(&block);
-        out.extend(sum);
-    }
-    out.extend(u32::MAX.to_be_bytes());
-    out.extend(blocks.to_be_bytes());
-    out.extend(sums.finalize().to_be_bytes());
-    fs::write(path, out)?;
     Ok(())
 }
 
@@ -204,7 +172,8 @@ async fn a_server_whose_state_differs_fetches_it_anew() -> Result<()> {
     }
     ensemble.terminate(other)?;
     // A session that nobody has: the file is sound, its content is not the others'.
-    change_snapshot(&newest_snapshot(&snapshots)?, |block| {
+    let newest = newest_snapshot(&snapshots)?;
+    let changed = snapshot::changed(&fs::read(&newest)?, |block| {
         if block.first() == Some(&b'S') {
             block.extend(77_i64.to_be_bytes());
             block.extend(30_000_i32.to_be_bytes());
@@ -212,6 +181,7 @@ async fn a_server_whose_state_differs_fetches_it_anew() -> Result<()> {
             block.extend(0_u64.to_be_bytes());
         }
     })?;
+    fs::write(&newest, changed)?;
     ensemble.launch(other)?;
     let deadline = Instant::now() + PATIENCE;
     while !log_of(&ensemble, other)?.contains("differs from the leader's") {

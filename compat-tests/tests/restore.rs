@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use meerkat_compat_tests::client::{Admin, Connection, Received, framed};
@@ -13,7 +14,11 @@ use serde_json::Value as Json;
 /// Changes of the counter.
 const ROUNDS: usize = 60;
 /// A snapshot is written behind these.
-const SNAPSHOTS_BEHIND: [usize; 2] = [20, 40];
+const SNAPSHOTS_BEHIND: [usize; 4] = [10, 20, 40, 50];
+/// The first of them that is among the three that are kept.
+const OLDEST_KEPT: usize = 20;
+/// How long the server may take to purge its log.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn run(arguments: &[&str]) -> Result<Output> {
     Ok(Command::new(meerkat_binary()?).args(arguments).output()?)
@@ -102,6 +107,26 @@ impl Holder {
     }
 }
 
+/// What `check` says as soon as the log begins behind the oldest snapshot of three. It may look while
+/// the server runs.
+fn until_purged(dir: &str) -> Result<Json> {
+    let begun = Instant::now();
+    loop {
+        let checked = json(&["check", dir, "--json"])?;
+        let snapshots = checked.get("snapshots").and_then(Json::as_array);
+        let oldest = snapshots
+            .filter(|snapshots| snapshots.len() == 3)
+            .and_then(|snapshots| snapshots.last()?.as_str()?.rsplit('.').next())
+            .and_then(|index| u64::from_str_radix(index, 16).ok());
+        let first = checked.get("first_log_index").and_then(Json::as_u64);
+        if oldest.is_some_and(|oldest| first == Some(oldest + 1)) {
+            return Ok(checked);
+        }
+        ensure!(begun.elapsed() < PATIENCE, "not purged: {checked}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Starts a server on what was restored.
 fn serve(dir: &Path) -> Result<Server> {
     Server::start_on(Kind::Meerkat, &Settings::default(), dir)
@@ -134,23 +159,30 @@ fn each_zxid_can_be_had_back() -> Result<()> {
             ensure!(answer.status == 200, "{}", answer.text());
         }
     }
+    let from = from.to_string_lossy();
+    until_purged(&from)?;
     server.terminate()?;
     // Two more epochs, which no state of before has heard of.
     for _ in 0..2 {
-        let mut server = Server::start_on(Kind::Meerkat, &settings, &from)?;
+        let mut server = Server::start_on(Kind::Meerkat, &settings, Path::new(&*from))?;
         set_counter(&mut Admin::connect(server.addr())?, ROUNDS)?;
         zxids.push(zxid(&server)?);
         server.terminate()?;
     }
-    let from = from.to_string_lossy();
-    let checked = json(&["check", &from, "--json"])?;
-    let snapshots = checked.get("snapshots").and_then(Json::as_array);
-    let snapshots = snapshots
-        .filter(|snapshots| snapshots.len() == SNAPSHOTS_BEHIND.len())
-        .context("no snapshots")?;
+    let checked = until_purged(&from)?;
     let last = *zxids.last().context("no zxid")?;
 
-    for round in [0, 19, 20, 21, 30, 40, ROUNDS - 1] {
+    for round in [0, OLDEST_KEPT - 1] {
+        let to = dir.path().join("too-old");
+        let wanted = format!("{:#x}", zxids[round]);
+        let path = to.to_string_lossy();
+        let output = run(&["restore", &from, "--zxid", &wanted, "--to", &path])?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let oldest = format!("nothing is left from before zxid {:#x}", zxids[OLDEST_KEPT]);
+        ensure!(said.contains(&oldest) && !to.exists(), "{said}");
+    }
+
+    for round in [OLDEST_KEPT, OLDEST_KEPT + 1, 30, 40, 41, 55, ROUNDS - 1] {
         let to = dir.path().join(format!("as-of-{round}"));
         let wanted = format!("{:#x}", zxids[round]);
         let path = to.to_string_lossy();
@@ -185,7 +217,10 @@ fn each_zxid_can_be_had_back() -> Result<()> {
     );
 
     // One snapshot is what it is.
-    let newest = snapshots[0].as_str().context("no path")?;
+    let newest = checked
+        .get("snapshots")
+        .and_then(|snapshots| snapshots.get(0)?.as_str())
+        .context("no snapshot")?;
     let to = dir.path().join("snapshot");
     let restored = json(&["restore", newest, "--to", &to.to_string_lossy(), "--json"])?;
     let of = i64::from_str_radix(
@@ -196,7 +231,7 @@ fn each_zxid_can_be_had_back() -> Result<()> {
         .iter()
         .position(|zxid| *zxid == of)
         .context("another zxid")?;
-    ensure!(round == SNAPSHOTS_BEHIND[1], "round {round}");
+    ensure!(Some(&round) == SNAPSHOTS_BEHIND.last(), "round {round}");
     ensure!(counter(&serve(&to)?)? == round.to_string(), "round {round}");
     Ok(())
 }

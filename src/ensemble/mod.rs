@@ -135,7 +135,7 @@ pub struct Options {
     pub snap_count: u64,
     /// A snapshot is due at the latest when the log has grown by this many bytes.
     pub snap_bytes_max: u64,
-    /// Snapshots to keep.
+    /// Snapshots to keep, and the log behind the oldest of them.
     pub snap_retain_count: usize,
 }
 
@@ -689,7 +689,7 @@ pub fn set_aside(options: &Options) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Takes a snapshot whenever one is due.
+/// Takes a snapshot whenever one is due, and purges the log behind the oldest that is kept.
 fn spawn_snapshot_rule(
     options: &Options,
     raft: &Raft<TypeConfig, StateMachine>,
@@ -706,6 +706,15 @@ fn spawn_snapshot_rule(
         let mut spread = Spread::random();
         loop {
             timer.tick().await;
+            let purged = log.purged().map_or(0, |id| id.index);
+            if let Some(oldest) = machine
+                .shared
+                .oldest_kept()
+                .filter(|oldest| *oldest > purged)
+                && raft.trigger().purge_log(oldest).await.is_err()
+            {
+                return;
+            }
             let requests = machine.shared.applied_requests.load(Ordering::Relaxed)
                 - progress.requests.load(Ordering::Relaxed);
             let bytes = log.appended_bytes() - progress.log_bytes.load(Ordering::Relaxed);
@@ -796,8 +805,8 @@ fn raft_config(may_elect: bool) -> Result<Config, StartError> {
         enable_leader_restore: Some(restores_leader()),
         max_payload_entries: 1024,
         api_batch_capacity: 4096,
-        purge_batch_size: 4096,
-        max_in_snapshot_log_to_keep: 0,
+        // The snapshot rule purges, behind the oldest snapshot that is kept.
+        max_in_snapshot_log_to_keep: u64::MAX,
         snapshot_policy: SnapshotPolicy::Never,
         ..Config::default()
     }

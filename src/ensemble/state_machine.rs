@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     dir: SnapshotDir,
     retain: usize,
     current: Mutex<Option<Current>>,
+    /// Index of the oldest snapshot on disk, once this process has written or received one.
+    oldest_kept: Mutex<Option<u64>>,
     /// Requests applied since this process began.
     pub(crate) applied_requests: AtomicU64,
     /// The last entry whose content the machine has, from a restored snapshot: entries up to here
@@ -109,6 +111,7 @@ impl StateMachine {
             dir,
             retain,
             current: Mutex::new(current),
+            oldest_kept: Mutex::new(None),
             applied_requests: AtomicU64::new(0),
             applied_term: watch::Sender::new(term_of(applied.0)),
             applied: Mutex::new(applied),
@@ -184,7 +187,15 @@ impl Shared {
 
     fn keep(&self, current: Current) -> Result<(), StorageError> {
         *self.current.lock() = Some(current);
-        self.dir.purge(self.retain)
+        let oldest = self.dir.purge(self.retain)?;
+        *self.oldest_kept.lock() = oldest;
+        Ok(())
+    }
+
+    /// Where the log may begin: behind the oldest snapshot, so that newer ones that are damaged can be
+    /// passed over, and any state since then be restored. `None`: leave it as it is.
+    pub(crate) fn oldest_kept(&self) -> Option<u64> {
+        *self.oldest_kept.lock()
     }
 }
 

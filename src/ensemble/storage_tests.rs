@@ -423,15 +423,17 @@ async fn propose(ensemble: &Ensemble, numbers: Range<usize>) {
     }
 }
 
-/// Waits until the log begins behind the newest snapshot, which openraft sees to when there is
-/// enough to be purged at once.
+/// Waits until the log begins behind the oldest snapshot.
 async fn until_purged(ensemble: &Ensemble) {
     until("a snapshot", || ensemble.status().snapshot_index.is_some()).await;
-    until("a purge", || ensemble.log.purged().is_some()).await;
+    let shared = &ensemble.state_machine.shared;
+    until("a purge", || {
+        ensemble.log.purged().map(|id| id.index) == shared.oldest_kept()
+    })
+    .await;
 }
 
-/// More entries than are purged at once.
-const MANY: usize = 4200;
+const MANY: usize = 40;
 
 fn numbered(numbers: Range<usize>) -> Vec<Bytes> {
     numbers.map(payload).collect()
@@ -558,6 +560,33 @@ async fn a_damaged_snapshot_is_passed_over_when_the_log_reaches_back() {
         fs::write(&path, &sound[..sound.len() - 1]).expect("cut");
         let (ensemble, ledger) = start(options(dir.path())).await.expect("recovered");
         assert_eq!(ledger.payloads(), numbered(0..9), "without {path:?}");
+        stop(ensemble, dir.path()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_log_goes_back_to_the_oldest_snapshot_that_is_kept() {
+    const EACH: usize = 10;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (ensemble, _) = start(options(dir.path())).await.expect("fresh");
+    let mut end = 0;
+    for _ in 0..5 {
+        propose(&ensemble, end..end + EACH).await;
+        end += EACH;
+        ensemble.snapshot_now().await.expect("written");
+        until_purged(&ensemble).await;
+    }
+    propose(&ensemble, end..end + 1).await;
+    stop(ensemble, dir.path()).await;
+    let kept = SnapshotDir::look(&dir.path().join("snapshots"));
+    let kept = kept.list().expect("readable");
+    assert_eq!(kept.len(), options(dir.path()).snap_retain_count);
+    let oldest = kept.last().expect("a snapshot").index;
+    assert_eq!(records(&dir.path().join("log")).start, oldest + 1);
+    for damaged in &kept[..kept.len() - 1] {
+        fs::write(&damaged.path, "no snapshot").expect("written");
+        let (ensemble, ledger) = start(options(dir.path())).await.expect("recovered");
+        assert_eq!(ledger.payloads(), numbered(0..end + 1));
         stop(ensemble, dir.path()).await;
     }
 }

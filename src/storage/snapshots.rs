@@ -170,15 +170,16 @@ impl SnapshotDir {
         })
     }
 
-    /// Removes all but the newest `retain` snapshots.
+    /// Removes all but the newest `retain` snapshots. Returns the index of the oldest that stays.
     ///
     /// # Errors
     /// A file cannot be removed.
-    pub fn purge(&self, retain: usize) -> Result<(), StorageError> {
-        for old in self.list()?.into_iter().skip(retain) {
+    pub fn purge(&self, retain: usize) -> Result<Option<u64>, StorageError> {
+        let mut files = self.list()?;
+        for old in files.drain(files.len().min(retain)..) {
             fs::remove_file(&old.path).map_err(|source| StorageError::io(&old.path, source))?;
         }
-        Ok(())
+        Ok(files.last().map(|oldest| oldest.index))
     }
 }
 

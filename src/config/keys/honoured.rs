@@ -316,7 +316,7 @@ pub(super) const STORAGE: &[Row] = &[
         "autopurge.snapRetainCount",
         "snapshots",
         Default("3"),
-        "Snapshots that are kept; at least 3. Older ones go whenever one has been written.",
+        "Snapshots that are kept, and the log behind the oldest of them; at least 3. What is older goes whenever one has been written.",
         |draft, setting| {
             let asked: i32 = setting.whole(-INT_MAX, INT_MAX)?;
             if asked < 3 {
