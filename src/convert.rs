@@ -13,7 +13,7 @@ use crate::ensemble::{SnapshotReader, read_snapshot};
 use crate::session::{Session, SessionTable};
 use crate::state::{LogPosition, SnapshotBuilder, State};
 use crate::tree::build::{Builder, KeptNode};
-use crate::tree::{AclEntry, NodeId};
+use crate::tree::{AclEntry, NodeId, SLOT_BYTES};
 use crate::types::{SessionId, Zxid};
 use crate::upstream::image::{Image, ImageNode, ListRef};
 use crate::upstream::input::{Compression, Input};
@@ -144,7 +144,14 @@ pub fn read_state(
     schemes: &Arc<Schemes>,
     progress: Progress<'_>,
 ) -> Result<State, String> {
-    let mut builder = SnapshotBuilder::new(Arc::clone(schemes));
+    read_blocks(reader, SnapshotBuilder::new(Arc::clone(schemes)), progress)
+}
+
+fn read_blocks(
+    reader: &mut dyn SnapshotReader,
+    mut builder: SnapshotBuilder,
+    progress: Progress<'_>,
+) -> Result<State, String> {
     while let Some(block) = reader.next_block().map_err(|error| error.to_string())? {
         progress(block.len() as u64);
         builder.add(&block)?;
@@ -154,15 +161,18 @@ pub fn read_state(
 
 /// The state in one snapshot file, ours or Apache ZooKeeper's, whatever it is called. That of
 /// ZooKeeper has a zxid behind all that its znodes were changed by, for only its name would tell.
+/// `bytes_max` bounds what it may be decompressed to, and the memory for its slots.
 ///
 /// # Errors
-/// A sentence: it is no snapshot, or damaged.
-pub fn read_file(path: &Path, schemes: &Arc<Schemes>) -> Result<State, String> {
+/// A sentence: it is no snapshot, damaged, or too long.
+pub fn read_file(path: &Path, schemes: &Arc<Schemes>, bytes_max: usize) -> Result<State, String> {
     let compression = match kind_of(path)? {
         Kind::Ours => {
             let mut state = None;
             let read = read_snapshot(path, &mut |reader| {
-                state = Some(read_state(reader, schemes, &|_| {})?);
+                let slots_max = u32::try_from(bytes_max / SLOT_BYTES).unwrap_or(u32::MAX);
+                let builder = SnapshotBuilder::new(Arc::clone(schemes)).with_slots_max(slots_max);
+                state = Some(read_blocks(reader, builder, &|_| {})?);
                 Ok(())
             });
             read.map_err(|error| error.to_string())?;
@@ -171,7 +181,8 @@ pub fn read_file(path: &Path, schemes: &Arc<Schemes>) -> Result<State, String> {
         Kind::Upstream(compression) => compression,
     };
     let text = |error: crate::upstream::FileError| error.to_string();
-    let mut input = Input::open_as(path, compression, &|_| {}).map_err(text)?;
+    let input = Input::open_as(path, compression, &|_| {}).map_err(text)?;
+    let mut input = input.at_most(bytes_max as u64);
     let mut read = snapshot::decode(&mut input, 0, true).map_err(text)?;
     let repairs = read.image.finish();
     let broken = [

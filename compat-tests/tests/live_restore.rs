@@ -15,6 +15,7 @@ use meerkat_compat_tests::client::Admin;
 use meerkat_compat_tests::ensemble::Ensemble;
 use meerkat_compat_tests::http::{Answer, ask};
 use meerkat_compat_tests::server::{FREE_PORT, Kind, Server, Settings};
+use meerkat_compat_tests::snapshot::changed;
 use meerkat_compat_tests::wire::{Blob, Connect, Request, Value};
 use serde_json::Value as Json;
 
@@ -29,6 +30,9 @@ const MANY: usize = 10_000;
 /// Znodes that are together much larger than a request may be.
 const LARGE: usize = 8;
 const LARGE_BYTES: usize = 1_000_000;
+
+/// Where the first block says how many slots there are for znodes.
+const SLOTS_AT: std::ops::Range<usize> = 37..41;
 
 /// How long a restore has been asked for when the leader dies.
 const KILLED_AFTER: [Duration; 4] = [
@@ -325,7 +329,21 @@ fn what_is_no_snapshot_changes_nothing() -> Result<()> {
     let mut damaged = sound.clone();
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
-    let wrong: [(&[u8], &str); 4] = [
+    // Neither a file's claims nor what it could be decompressed to take memory.
+    let many_slots = changed(&sound, |block| {
+        if block.first() == Some(&b'H') {
+            block[SLOTS_AT].fill(0xff);
+        }
+    })?;
+    let mut long = b"ZKSN\0\0\0\x02".to_vec();
+    long.extend((-1_i64).to_be_bytes());
+    for number in [0, 0, 0, 1 << 30] {
+        // No session, no list, the root's path and the length of its data.
+        long.extend(i32::to_be_bytes(number));
+    }
+    let wrong: [(&[u8], &str); 6] = [
+        (&many_slots, "slots for znodes"),
+        (&long, "its content is longer than"),
         (b"", "neither a snapshot of Meerkat"),
         (b"anything", "neither a snapshot of Meerkat"),
         (&sound[..sound.len() - 1], "snapshot"),

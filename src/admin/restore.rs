@@ -46,7 +46,7 @@ pub(super) async fn restore(sources: &Sources, body: Body) -> Result<Zxid, Strin
         .core
         .look(|state| (state.shared_schemes(), state.flags()));
     let read = move || {
-        let mut state = read_file(&uploaded.0, &schemes)?;
+        let mut state = read_file(&uploaded.0, &schemes, STAGED_BYTES_MAX)?;
         refuse_ttl(&state, flags)?;
         state.end_sessions();
         Ok::<_, String>(state)

@@ -199,6 +199,7 @@ pub struct SnapshotBuilder {
     reconfiguration: Option<Reconfiguration>,
     staged: Option<Staged>,
     loader: Option<Loader>,
+    slots_max: u32,
     complete: bool,
 }
 
@@ -222,8 +223,16 @@ impl SnapshotBuilder {
             reconfiguration: None,
             staged: None,
             loader: None,
+            slots_max: u32::MAX,
             complete: false,
         }
+    }
+
+    /// Refuses a state of more slots for znodes, which take memory whether znodes are in them or not.
+    #[must_use]
+    pub fn with_slots_max(mut self, slots: u32) -> Self {
+        self.slots_max = slots;
+        self
     }
 
     /// Takes the next block.
@@ -239,6 +248,10 @@ impl SnapshotBuilder {
             }
             (b'A', _) => {
                 let header = self.header.ok_or("lists before the header")?;
+                if header.slots > self.slots_max {
+                    let (slots, max) = (header.slots, self.slots_max);
+                    return Err(format!("it has {slots} slots for znodes, more than {max}"));
+                }
                 let acls = decode_acls(body).ok_or("an access control list is cut short")?;
                 let extended = header.flags.contains(Flags::EXTENDED_TYPES);
                 self.loader = Some(Loader::new(extended, header.slots, acls));

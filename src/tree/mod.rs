@@ -31,7 +31,7 @@ use jute::proto::Stat;
 use siphasher::sip::SipHasher13;
 
 pub use acl::{AclEntry, AclId, AclList, AclTable};
-pub use node::{NodeId, Owner};
+pub use node::{NodeId, Owner, SLOT_BYTES};
 pub use quota::{QuotaVerdict, StatsTrack};
 
 use crate::collections::HashMap;

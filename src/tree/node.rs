@@ -119,6 +119,9 @@ impl Node {
     }
 }
 
+/// What a slot takes, with a znode in it or without, beside name and data.
+pub const SLOT_BYTES: usize = size_of::<Option<Node>>();
+
 /// Znodes by id, in chunks that never move: growth copies nothing and stalls nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Slab {
@@ -230,11 +233,7 @@ mod tests {
     #[test]
     fn a_node_keeps_to_its_budget() {
         assert_eq!(size_of::<Node>(), 128);
-        assert_eq!(
-            size_of::<Option<Node>>(),
-            128,
-            "a free slot needs no flag of its own"
-        );
+        assert_eq!(SLOT_BYTES, 128, "a free slot needs no flag of its own");
     }
 
     #[test]

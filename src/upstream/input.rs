@@ -52,6 +52,8 @@ pub struct Input<'p> {
     source: Box<dyn Read + 'p>,
     path: PathBuf,
     offset: u64,
+    /// Bytes of content that are taken at most.
+    content_max: u64,
     checksum: Adler32,
 }
 
@@ -97,8 +99,16 @@ impl<'p> Input<'p> {
             source,
             path: path.to_owned(),
             offset: 0,
+            content_max: u64::MAX,
             checksum: Adler32::new(),
         }
+    }
+
+    /// Refuses content that is longer: what a small file can be decompressed to has no bound.
+    #[must_use]
+    pub fn at_most(mut self, bytes: u64) -> Self {
+        self.content_max = bytes;
+        self
     }
 
     /// Bytes of the content so far.
@@ -142,6 +152,9 @@ impl<'p> Input<'p> {
     /// # Errors
     /// There are fewer, or the file cannot be read.
     pub fn take(&mut self, len: usize) -> Result<Vec<u8>, Stop> {
+        if self.offset.saturating_add(len as u64) > self.content_max {
+            return Err(self.too_long());
+        }
         let mut bytes = Vec::with_capacity(len.min(RESERVED_BYTES_MAX));
         let outcome = self
             .source
@@ -184,10 +197,15 @@ impl<'p> Input<'p> {
         }
     }
 
+    fn too_long(&self) -> Stop {
+        let max = self.content_max;
+        Stop::Failed(self.damaged(format!("its content is longer than {max} bytes")))
+    }
+
     /// What is left, `max` bytes at most.
     ///
     /// # Errors
-    /// The file cannot be read, or is compressed and cut short.
+    /// The file cannot be read, is compressed and cut short, or is longer than allowed.
     pub fn rest(&mut self, max: usize) -> Result<Vec<u8>, Stop> {
         let mut bytes = Vec::new();
         let outcome = self
@@ -199,6 +217,7 @@ impl<'p> Input<'p> {
         self.checksum.write_slice(&bytes);
         match outcome {
             Err(source) => Err(self.failed(source)),
+            Ok(_) if self.offset > self.content_max => Err(self.too_long()),
             Ok(_) => Ok(bytes),
         }
     }

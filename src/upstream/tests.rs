@@ -125,6 +125,23 @@ fn snapshots_come_back_as_they_were_in_each_compression() {
     }
 }
 
+#[test]
+fn content_that_is_longer_than_allowed_is_refused() {
+    let plain = encoded(&sample());
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).expect("memory");
+    let file = gzip.finish().expect("memory");
+    let read = |bytes_max: usize| {
+        let input = Input::of_bytes(&file, Compression::Gzip);
+        snapshot::decode(&mut input.at_most(bytes_max as u64), 4, true).map(drop)
+    };
+    assert!(read(plain.len()).is_ok());
+    for bytes_max in [1, plain.len() / 2, plain.len() - 1] {
+        let refused = read(bytes_max).expect_err("too long").to_string();
+        assert!(refused.contains("its content is longer than"), "{refused}");
+    }
+}
+
 /// A snapshot of 3.6 to 3.8 ends here: the last zxid takes 8 bytes, its seal 13.
 fn plain_len_without_last_zxid(image: &Image) -> usize {
     encoded(image).len() - 21

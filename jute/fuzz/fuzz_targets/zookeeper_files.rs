@@ -3,9 +3,15 @@
 //! away from them.
 #![no_main]
 
+use std::sync::Arc;
+
 use jute::Reader;
 use jute::proto::txn::TxnRecord;
 use libfuzzer_sys::fuzz_target;
+use meerkat::auth::Schemes;
+use meerkat::convert::state_of;
+use meerkat::state::{LogPosition, SnapshotBuilder};
+use meerkat::types::Zxid;
 use meerkat::upstream::image::Image;
 use meerkat::upstream::input::{Compression, Input};
 use meerkat::upstream::snapshot;
@@ -43,7 +49,29 @@ fuzz_target!(|input: (u8, Vec<Vec<u8>>, &[u8])| {
     assert_eq!(again.image.len(), image.len());
     assert_eq!(again.image.sessions, image.sessions);
     again.image.check().expect("sound once more");
+    become_ours(&image, extended_types);
 });
+
+/// What a restore makes of it: our state, without sessions, and the snapshot of that.
+fn become_ours(image: &Image, extended_types: bool) {
+    let schemes = Arc::new(Schemes::new(Vec::new()));
+    let zxid = Zxid(image.zxid());
+    let position = LogPosition::default();
+    let state = state_of(image, extended_types, Arc::clone(&schemes), zxid, position);
+    let Ok(mut state) = state else { return };
+    state.tree.check().expect("sound as it was taken over");
+    state.end_sessions();
+    state.tree.check().expect("sound without sessions");
+    let mut cut = state.freeze();
+    let mut builder = SnapshotBuilder::new(schemes);
+    let mut block = Vec::new();
+    while state.next_block(&mut cut, &mut block) {
+        builder.add(&block).expect("just written");
+        block.clear();
+    }
+    let again = builder.finish().expect("just written");
+    assert_eq!(again.digest(), state.digest());
+}
 
 fn apply(image: &mut Image, payload: &[u8]) {
     if let Ok(record) = Reader::new(payload).read::<TxnRecord<'_>>() {
