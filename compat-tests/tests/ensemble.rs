@@ -5,11 +5,12 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use meerkat_compat_tests::ensemble::{Ensemble, Role};
-use meerkat_compat_tests::server::{Kind, Settings};
+use meerkat_compat_tests::server::{Kind, Settings, meerkat_binary};
 use meerkat_compat_tests::snapshot;
 use rand::{RngCore as _, SeedableRng as _};
 use zookeeper_client::{Acls, Client, CreateMode};
@@ -63,7 +64,6 @@ fn log_of(ensemble: &Ensemble, id: usize) -> Result<String> {
     Ok(fs::read_to_string(home.join("log"))?)
 }
 
-/// zxid and digest of a server's tree.
 /// Servers note the digest behind one zxid in so many.
 const NOTED_EVERY: usize = 128;
 
@@ -82,6 +82,17 @@ async fn agree(ensemble: &Ensemble, one: usize, other: usize, writer: &Client) -
         Ok(noted.is_some() && noted == last(other)?)
     })
     .await
+}
+
+/// Where the log of a server begins, which may be running.
+fn first_log_index(ensemble: &Ensemble, id: usize) -> Result<u64> {
+    let mut check = Command::new(meerkat_binary()?);
+    check.arg("check").arg(ensemble.data_dir(id)?).arg("--json");
+    let checked: serde_json::Value = serde_json::from_slice(&check.output()?.stdout)?;
+    let first = checked.get("first_log_index");
+    first
+        .and_then(serde_json::Value::as_u64)
+        .with_context(|| format!("no log: {checked}"))
 }
 
 #[tokio::test]
@@ -119,6 +130,8 @@ async fn a_server_without_its_data_gets_a_snapshot_and_the_log_behind_it() -> Re
             .set_data("/data", format!("{number}").as_bytes(), None)
             .await?;
     }
+    // As long as the log goes back to its beginning, entries are all that is sent.
+    until("a purge", || Ok(first_log_index(&ensemble, leader)? > 1)).await?;
     ensemble.wipe(wiped)?;
     ensemble.launch(wiped)?;
     for number in 900..950 {
