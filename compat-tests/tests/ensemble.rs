@@ -347,7 +347,7 @@ async fn strangers_at_the_peer_port_change_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn without_a_quorum_nothing_is_written_and_with_it_sessions_go_on() -> Result<()> {
-    let mut ensemble = Ensemble::start(Kind::Meerkat, 3, 0, &settings(&["tickTime=500"])?)?;
+    let mut ensemble = Ensemble::start(Kind::Meerkat, 3, 1, &settings(&["tickTime=500"])?)?;
     let leader = ensemble.wait_for_leader()?;
     let (second, third) = (leader % 3 + 1, (leader + 1) % 3 + 1);
     let writer = client(ensemble.addr(leader)).await?;
@@ -364,6 +364,11 @@ async fn without_a_quorum_nothing_is_written_and_with_it_sessions_go_on() -> Res
     }
     until("the last server ceases to serve", || {
         Ok(ensemble.role(leader).is_none())
+    })
+    .await?;
+    // It hears the leader, which does not know any more what the others do.
+    until("its observer ceases to serve", || {
+        Ok(ensemble.role(4).is_none())
     })
     .await?;
     ensemble.start_some(&[second])?;

@@ -129,10 +129,10 @@ impl Caller {
 
     async fn next(&mut self) -> Option<AppendEntriesRequest<TypeConfig>> {
         match next_append(&mut self.reader).await {
-            Ok(Some(request)) => {
+            Ok(Some((request, is_alone))) => {
                 let leader = request.vote.leader_id;
                 if request.vote.committed && leader.voted_for == self.id {
-                    self.peers.heard(self.id, leader.term);
+                    self.peers.heard(self.id, leader.term, is_alone);
                 }
                 Some(request)
             }
@@ -184,16 +184,20 @@ async fn serve_appends(
     Ok(())
 }
 
+/// The next append, and whether its sender has no majority behind it.
 async fn next_append(
     reader: &mut FrameReader,
-) -> io::Result<Option<AppendEntriesRequest<TypeConfig>>> {
+) -> io::Result<Option<(AppendEntriesRequest<TypeConfig>, bool)>> {
     let Some(frame) = reader.next().await? else {
         return Ok(None);
     };
-    codec::decode_append(frame.body)
-        .filter(|_| frame.kind == kind::APPEND)
-        .map(Some)
-        .ok_or_else(malformed)
+    let is_alone = match frame.kind {
+        kind::APPEND => false,
+        kind::APPEND_ALONE => true,
+        _ => return Err(malformed()),
+    };
+    let request = codec::decode_append(frame.body).ok_or_else(malformed)?;
+    Ok(Some((request, is_alone)))
 }
 
 async fn serve_questions(

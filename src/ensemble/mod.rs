@@ -233,7 +233,7 @@ pub struct Status {
     /// that has not answered this leader yet.
     pub matched: Vec<(u64, u64)>,
     /// Since when this server is out of touch with the quorum: as the leader with a majority, else
-    /// with the leader.
+    /// with a leader that was not.
     pub out_of_touch: Duration,
     pub term: u64,
     pub last_index: u64,
@@ -586,15 +586,11 @@ impl Ensemble {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let silence = if metrics.state == ServerState::Leader {
-            let configs = metrics.membership_config.membership().get_joint_config();
-            let acked = configs
-                .iter()
-                .map(|voters| self.peers.majority_answered(voters));
-            // None is less than any time.
-            acked.min().flatten().map(|at| at.elapsed())
+            Some(self.peers.silence_of_majority(&metrics))
         } else {
             let contact = *self.peers.contact.lock();
-            contact.map(|contact| contact.heard.elapsed())
+            let heard = contact.and_then(|contact| contact.with_majority);
+            heard.map(|heard| heard.elapsed())
         };
         let members = types::members_of(metrics.membership_config.membership());
         let me = self.peers.identity.me;

@@ -73,9 +73,14 @@ impl Idle {
         self.is_full() || oldest.is_some_and(|sent| sent.elapsed() > APPEND_PATIENCE)
     }
 
-    fn put(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
+    fn put(&mut self, request: &AppendEntriesRequest<TypeConfig>, peers: &Peers) {
         let body = codec::encode_append(request);
-        self.peer.writer.put(kind::APPEND, &body);
+        let kind = if peers.leads_alone() {
+            kind::APPEND_ALONE
+        } else {
+            kind::APPEND
+        };
+        self.peer.writer.put(kind, &body);
         self.sent.push_back(Instant::now());
     }
 }
@@ -205,11 +210,11 @@ where
                         self.exhausted = true;
                         continue;
                     };
-                    idle.put(&request);
+                    idle.put(&request, &self.client.peers);
                     // What is ready goes with it.
                     while !idle.is_full() && !idle.peer.writer.is_full() {
                         match self.input.next().now_or_never() {
-                            Some(Some(request)) => idle.put(&request),
+                            Some(Some(request)) => idle.put(&request, &self.client.peers),
                             Some(None) => {
                                 self.exhausted = true;
                                 break;
@@ -258,7 +263,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
             };
             let connection = self.append_connection().await;
             let mut idle = connection.map_err(|error| unreachable(&error))?;
-            idle.put(&first);
+            idle.put(&first, &self.peers);
             let state = Appending {
                 client: self,
                 connection: Some(idle),

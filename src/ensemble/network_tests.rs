@@ -185,7 +185,7 @@ async fn nobody_is_dialled_before_there_is_something_to_send() {
 async fn a_leader_is_gone_when_its_last_connection_is() {
     let (peers, _, _place) = leader();
     let is_lost = || peers.lost_term() == Some(7);
-    peers.heard(2, 7);
+    peers.heard(2, 7, false);
     peers.called(2);
     peers.called(2);
     peers.called(3);
@@ -195,7 +195,7 @@ async fn a_leader_is_gone_when_its_last_connection_is() {
     assert!(!is_lost(), "that was not the leader");
     peers.hung_up(2, true);
     assert!(is_lost());
-    peers.heard(2, 7);
+    peers.heard(2, 7, false);
     peers.called(2);
     peers.hung_up(2, false);
     assert!(!is_lost(), "this side has ended it");

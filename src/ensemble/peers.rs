@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use openraft::Raft;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::{Raft, RaftMetrics, ServerState};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -30,6 +31,8 @@ pub(crate) mod kind {
     pub(crate) const DECLINED: u8 = 21;
     pub(crate) const APPEND: u8 = 30;
     pub(crate) const APPENDED: u8 = 31;
+    /// An append of a leader that has not heard a majority lately: what it says may be old.
+    pub(crate) const APPEND_ALONE: u8 = 32;
     pub(crate) const OFFER: u8 = 40;
     pub(crate) const FROM: u8 = 41;
     pub(crate) const CHUNK: u8 = 42;
@@ -40,12 +43,17 @@ pub(crate) mod kind {
 /// Connections of peers, handshakes under way included. Beyond it new ones are closed.
 pub(crate) const INBOUND_MAX: usize = 512;
 
+/// A leader that no majority has answered for so long says so with its appends.
+const ALONE_AFTER: Duration = Duration::from_secs(1);
+
 /// When the leader was last heard.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Contact {
     pub leader: u64,
     pub term: u64,
     pub heard: Instant,
+    /// When it was last heard and had a majority behind it, if ever.
+    pub with_majority: Option<Instant>,
     /// Its connection was reset, and it has not been heard since.
     pub is_lost: bool,
 }
@@ -64,6 +72,8 @@ pub(crate) struct Peers {
     pub appending: Mutex<BTreeMap<u64, usize>>,
     /// When the latest append was sent that each peer has taken.
     pub answered: Mutex<BTreeMap<u64, Instant>>,
+    /// The last term that this server has led in, and when that was first looked at.
+    led: Mutex<(u64, Instant)>,
     /// Who is a member by the configuration, for the first leader.
     pub configured: Vec<Member>,
     pub places: Arc<Semaphore>,
@@ -89,6 +99,7 @@ impl Peers {
             lost: Notify::new(),
             appending: Mutex::default(),
             answered: Mutex::default(),
+            led: Mutex::new((0, Instant::now())),
             configured,
             places: Arc::new(Semaphore::new(INBOUND_MAX)),
             receiving: tokio::sync::Mutex::default(),
@@ -119,14 +130,17 @@ impl Peers {
             .collect::<BTreeMap<_, _>>();
     }
 
-    /// The leader of a term was heard.
-    pub(crate) fn heard(&self, leader: u64, term: u64) {
+    /// The leader of a term was heard, with a majority behind it or without.
+    pub(crate) fn heard(&self, leader: u64, term: u64, is_alone: bool) {
         let mut contact = self.contact.lock();
         if contact.is_none_or(|contact| contact.term <= term) {
+            let heard = Instant::now();
+            let before = contact.and_then(|contact| contact.with_majority);
             *contact = Some(Contact {
                 leader,
                 term,
-                heard: Instant::now(),
+                heard,
+                with_majority: if is_alone { before } else { Some(heard) },
                 is_lost: false,
             });
         }
@@ -167,6 +181,35 @@ impl Peers {
         let mut answered = self.answered.lock();
         let latest = answered.entry(peer).or_insert(sent);
         *latest = sent.max(*latest);
+    }
+
+    /// How long this leader has been without an answer of a majority, or of one of two while the
+    /// members change. It was elected by one.
+    pub(crate) fn silence_of_majority(&self, metrics: &RaftMetrics<TypeConfig>) -> Duration {
+        let elected = {
+            let mut led = self.led.lock();
+            if led.0 != metrics.current_term {
+                *led = (metrics.current_term, Instant::now());
+            }
+            led.1
+        };
+        let configs = metrics.membership_config.membership().get_joint_config();
+        let answered = configs.iter().map(|voters| self.majority_answered(voters));
+        // None is less than any time.
+        answered
+            .min()
+            .flatten()
+            .max(Some(elected))
+            .map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    /// Whether this server leads, and no majority is behind it.
+    pub(crate) fn leads_alone(&self) -> bool {
+        self.raft.get().is_some_and(|raft| {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.state == ServerState::Leader && self.silence_of_majority(&metrics) > ALONE_AFTER
+        })
     }
 
     /// When a majority of these voters had last taken an append of this leader, which is one of
