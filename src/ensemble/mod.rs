@@ -235,6 +235,8 @@ pub struct Status {
     /// Since when this server is out of touch with the quorum: as the leader with a majority, else
     /// with the leader.
     pub out_of_touch: Duration,
+    /// Whether that is so long, or the leader has hung up, that another leader is looked for.
+    pub is_lost: bool,
     pub term: u64,
     pub last_index: u64,
     pub applied_index: u64,
@@ -585,16 +587,21 @@ impl Ensemble {
     pub fn status(&self) -> Status {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let silence = if metrics.state == ServerState::Leader {
+        let (silence, is_lost) = if metrics.state == ServerState::Leader {
             let configs = metrics.membership_config.membership().get_joint_config();
             let acked = configs
                 .iter()
                 .map(|voters| self.peers.majority_answered(voters));
             // None is less than any time.
-            acked.min().flatten().map(|at| at.elapsed())
+            let silence = acked.min().flatten().map(|at| at.elapsed());
+            (
+                silence,
+                silence.is_none_or(|for_so_long| for_so_long > elect::SILENCE_MAX),
+            )
         } else {
             let contact = *self.peers.contact.lock();
-            contact.map(|contact| contact.heard.elapsed())
+            let silence = contact.map(|contact| contact.heard.elapsed());
+            (silence, contact.is_none_or(|contact| contact.is_lost))
         };
         let members = types::members_of(metrics.membership_config.membership());
         let me = self.peers.identity.me;
@@ -615,6 +622,7 @@ impl Ensemble {
             is_voter: members.iter().any(|m| m.id == me && m.is_voter),
             leader: metrics.current_leader,
             out_of_touch: silence.unwrap_or_else(|| self.begun.elapsed()),
+            is_lost,
             members,
             heard,
             matched,

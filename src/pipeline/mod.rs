@@ -6,7 +6,7 @@
 //!   leader; `messages` is what servers say to each other for that.
 //! * `asks`, `barrier`: what only the leader knows: who owns a session, how far reads must wait.
 //! * `audit`: who wrote what, for the audit log.
-//! * `elections`: how long they took, for those who ask.
+//! * `elections`: since when this server leads, and what it has proposed.
 //! * `restore`: sends a whole state through the log.
 //! * `slow`: says which requests took long, and where.
 //! * `finish`: applies committed entries, fires watches, answers.

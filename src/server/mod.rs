@@ -10,6 +10,7 @@ mod doors;
 mod dynamic_file;
 mod health;
 mod listener;
+mod outage;
 mod reaper;
 #[cfg(simulation)]
 pub(crate) mod simulated;
@@ -190,6 +191,7 @@ impl Server {
                 Arc::clone(&ensemble),
                 patience,
             ));
+            tokio::spawn(outage::measure(Arc::clone(&core), Arc::clone(&ensemble)));
         }
         let sources = Sources {
             core: Arc::clone(&core),

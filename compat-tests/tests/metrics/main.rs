@@ -417,6 +417,108 @@ fn figures_follow_the_roles() {
         assert!(!has(&former, name), "{name} of a former leader");
     }
     assert_eq!(former.value("meerkat_leadership_changes"), changes + 1.0);
-    assert!(former.value("looking_count") >= scrape.value("looking_count"));
-    assert!(former.value("unavailable_time_count") >= scrape.value("unavailable_time_count"));
+}
+
+/// Each outage is counted and measured, however it comes about, and by those who had it.
+#[test]
+fn outages_are_measured() {
+    let mut settings = settings();
+    for key in ["tickTime=200", "syncLimit=10"] {
+        settings.set(key).expect("a key");
+    }
+    let mut ensemble = Ensemble::start(Kind::Meerkat, 3, 1, &settings).expect("it starts");
+    let observer = ensemble.wait_for_role(Role::Observer).expect("an observer");
+    let scrape = |ensemble: &Ensemble, id| Scrape::of_member(ensemble, id);
+    // Each server has looked for a leader once, and for this long before anybody served.
+    for id in ensemble.ids() {
+        wait_for_figures(&ensemble, id, &[("unavailable_time_count", 1.0)]);
+        let begun = scrape(&ensemble, id);
+        assert_eq!(begun.value("looking_count"), 1.0);
+        assert_eq!(begun.value("election_time_count"), 1.0);
+        let synced = match ensemble.role(id) {
+            Some(Role::Leader) => "leader_unavailable_time_count",
+            Some(Role::Observer) => "observer_sync_time_count",
+            _ => "follower_sync_time_count",
+        };
+        assert_eq!(begun.value(synced), 1.0, "{synced}");
+    }
+    // A leader that is killed: whoever is left has an outage, and one of them leads.
+    let leader = ensemble.wait_for_leader().expect("a leader");
+    ensemble.kill(leader).expect("it ran");
+    let next = another_leader(&ensemble, leader);
+    for id in ensemble.ids().filter(|id| *id != leader) {
+        wait_for_figures(&ensemble, id, &[("unavailable_time_count", 2.0)]);
+        let after = scrape(&ensemble, id);
+        assert_eq!(after.value("looking_count"), 2.0, "{id} of {leader} {next}");
+        assert_eq!(after.value("election_time_count"), 2.0);
+        let won = f64::from(u8::from(id == next));
+        assert_eq!(after.value("leader_unavailable_time_count"), won);
+    }
+    ensemble.start_one(leader).expect("it starts");
+    // One that stands still: it has an outage too, when it goes on.
+    let before: Vec<_> = ensemble.ids().map(|id| scrape(&ensemble, id)).collect();
+    let names = [
+        "looking_count",
+        "election_time_count",
+        "unavailable_time_count",
+    ];
+    ensemble.pause(next).expect("it runs");
+    let third = another_leader(&ensemble, next);
+    ensemble.resume(next).expect("it was paused");
+    for (id, before) in ensemble.ids().zip(&before) {
+        let more = names.map(|name| (name, before.value(name) + 1.0));
+        wait_for_figures(&ensemble, id, &more);
+    }
+    let led = |scrape: &Scrape| scrape.value("leader_unavailable_time_count");
+    let won = led(&scrape(&ensemble, third)) - led(&before[third - 1]);
+    assert_eq!(won, 1.0, "by {third}");
+    // No quorum: whoever is left looks for as long as that lasts.
+    let left = third;
+    let before = scrape(&ensemble, left);
+    let voters: Vec<_> = ensemble
+        .ids()
+        .filter(|id| ![left, observer].contains(id))
+        .collect();
+    for id in &voters {
+        ensemble.kill(*id).expect("it runs");
+    }
+    let looking = before.value("looking_count") + 1.0;
+    wait_for_figures(&ensemble, left, &[("looking_count", looking)]);
+    let meanwhile = scrape(&ensemble, left);
+    let served = before.value("unavailable_time_count");
+    assert_eq!(meanwhile.value("unavailable_time_count"), served);
+    let since = Instant::now();
+    ensemble.start_some(&voters).expect("they start");
+    wait_for_figures(&ensemble, left, &[("unavailable_time_count", served + 1.0)]);
+    let lasted = scrape(&ensemble, left).value("unavailable_time_sum");
+    assert!(lasted > before.value("unavailable_time_sum"), "{lasted}");
+    assert!(since.elapsed() < LIMIT);
+}
+
+/// Waits until the metrics of a server are at least so.
+fn wait_for_figures(ensemble: &Ensemble, id: usize, figures: &[(&str, f64)]) {
+    let since = Instant::now();
+    loop {
+        let scrape = Scrape::of_member(ensemble, id);
+        if figures
+            .iter()
+            .all(|(name, least)| scrape.value(name) >= *least)
+        {
+            return;
+        }
+        assert!(since.elapsed() < LIMIT, "{id}: {figures:?}");
+        thread::sleep(POLL);
+    }
+}
+
+/// Waits for a leader other than this one.
+fn another_leader(ensemble: &Ensemble, than: usize) -> usize {
+    let since = Instant::now();
+    loop {
+        if let Some(leader) = ensemble.leader().filter(|leader| *leader != than) {
+            return leader;
+        }
+        assert!(since.elapsed() < LIMIT, "{}", ensemble.logs());
+        thread::sleep(POLL);
+    }
 }

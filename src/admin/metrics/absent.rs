@@ -97,7 +97,7 @@ const COUNTERS: [(&str, &str); 32] = [
     ),
 ];
 
-const SUMMARIES: [(&str, &str); 44] = [
+const SUMMARIES: [(&str, &str); 41] = [
     ("close_session_prep_time", CHANGES),
     ("commit_commit_proc_req_queued", COMMIT_PROCESSOR),
     ("commit_process_time", COMMIT_PROCESSOR),
@@ -110,21 +110,9 @@ const SUMMARIES: [(&str, &str); 44] = [
     ("dead_watchers_cleaner_latency", DEAD_WATCHERS),
     ("inflight_diff_count", ZAB),
     ("inflight_snap_count", LEARNER_QUEUES),
-    (
-        "leader_unavailable_time",
-        "see unavailable_time and election_time",
-    ),
     ("learner_request_processor_queue_size", LEARNER_QUEUES),
     ("local_write_committed_time_ms", COMMIT_PROCESSOR),
     ("netty_queued_buffer_capacity", MACHINERY),
-    (
-        "follower_sync_time",
-        "a server that starts catches up from the log, see unavailable_time",
-    ),
-    (
-        "observer_sync_time",
-        "a server that starts catches up from the log, see unavailable_time",
-    ),
     ("om_commit_process_time_ms", OBSERVER_MASTER),
     ("om_proposal_process_time_ms", OBSERVER_MASTER),
     ("pending_session_queue_size", COMMIT_PROCESSOR),
@@ -190,14 +178,17 @@ const RARE_COUNTERS: [&str; 17] = [
     "watch_bytes",
 ];
 
-const RARE_SUMMARIES: [&str; 17] = [
+const RARE_SUMMARIES: [&str; 20] = [
     "dbinittime",
     "election_time",
+    "follower_sync_time",
     "fsynctime",
     "jvm_pause_time_ms",
+    "leader_unavailable_time",
     "meerkat_commit_latency_ms",
     "meerkat_forward_latency_ms",
     "meerkat_fsync_ms",
+    "observer_sync_time",
     "propagation_latency",
     "quorum_ack_latency",
     "restore_time",
