@@ -336,6 +336,7 @@ impl Ensemble {
         let peers = Peers::new(identity, dir, peering.links, may_vote, configured);
         let peers = Arc::new(peers);
         peers.set_members(peering.members.clone());
+        let since = std::time::Instant::now();
         let raft = Raft::new(
             options.server_id,
             Arc::new(raft_config(peers.may_vote())?),
@@ -346,6 +347,10 @@ impl Ensemble {
         .await
         .map_err(|error| StartError::Raft(error.to_string()))?;
         let _ = peers.raft.set(raft.clone());
+        if !is_alone {
+            // What was known to be committed is applied by now; the rest is when a leader says so.
+            note_loaded(&state_machine, since);
+        }
         let (stop, stopped) = watch::channel(false);
         let (announce, leadership) = watch::channel(Leadership::Unknown);
         let mut tasks = vec![tokio::spawn(elect::announce(
@@ -395,17 +400,10 @@ impl Ensemble {
                 })),
             }
         } else {
-            let begun = std::time::Instant::now();
             let mut leadership = leadership.clone();
             let leads = |seen: &Leadership| matches!(seen, Leadership::Leading { .. });
             let _ = leadership.wait_for(leads).await;
-            let loaded = state_machine
-                .shared
-                .applied_requests
-                .load(Ordering::Relaxed);
-            let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
-            metrics::histogram!("startup_txns_loaded").record(loaded as f64);
-            metrics::histogram!("startup_txns_load_time").record(took_ms);
+            note_loaded(&state_machine, since);
         }
         let progress = Arc::new(SnapshotProgress::default());
         tasks.push(spawn_snapshot_rule(
@@ -652,6 +650,15 @@ impl Ensemble {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
+}
+
+/// Measures how much of the log was applied at the start, and how long that took.
+fn note_loaded(state_machine: &StateMachine, since: std::time::Instant) {
+    let shared = &state_machine.shared;
+    let loaded = shared.applied_requests.load(Ordering::Relaxed);
+    let took_ms = since.elapsed().as_secs_f64() * 1000.0;
+    metrics::histogram!("startup_txns_loaded").record(loaded as f64);
+    metrics::histogram!("startup_txns_load_time").record(took_ms);
 }
 
 /// While this server leads, puts the digest of its state into the log now and then.

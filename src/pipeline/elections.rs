@@ -67,10 +67,21 @@ impl Default for Sizes {
 
 impl Sizes {
     pub(super) fn record(&self, bytes: usize) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.last.store(bytes, Ordering::Relaxed);
-        self.max.fetch_max(bytes, Ordering::Relaxed);
-        let less = |min: i64| (min == NEVER || bytes < min).then_some(bytes);
+        self.record_all(std::iter::once(bytes));
+    }
+
+    pub(super) fn record_all(&self, sizes: impl Iterator<Item = usize>) {
+        let sizes = sizes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        let seen = sizes.fold(None, |seen, bytes| {
+            let (least, most) = seen.map_or((bytes, bytes), |(least, most, _)| (least, most));
+            Some((bytes.min(least), bytes.max(most), bytes))
+        });
+        let Some((least, most, last)) = seen else {
+            return;
+        };
+        self.last.store(last, Ordering::Relaxed);
+        self.max.fetch_max(most, Ordering::Relaxed);
+        let less = |min: i64| (min == NEVER || least < min).then_some(least);
         let _ = self
             .min
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
@@ -111,5 +122,8 @@ mod tests {
         sizes.record(20);
         sizes.record(40);
         assert_eq!(sizes.get(), [40, 20, 50]);
+        sizes.record_all([60, 10, 30].into_iter());
+        sizes.record_all(std::iter::empty());
+        assert_eq!(sizes.get(), [30, 10, 60]);
     }
 }

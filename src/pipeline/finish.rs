@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use jute::proto::{ReplyHeader, event_type, perms};
 use jute::{Encode as _, ErrorCode, OpCode, frame};
+use metrics::Histogram;
 
 use super::conn::{Conn, Inner, Slot, put_event, put_header};
-use super::measures::record_us;
+use super::measures::{ms_since, record_us};
 use super::prep::{Caller, WatchAccess};
 use super::slow::{Answered, Stage};
 use super::{Close, Connections, Core, wall_clock_ms};
@@ -32,6 +33,8 @@ struct Finish<'a> {
     now_ms: i64,
     /// From the leader's stamp until now.
     age: Duration,
+    /// Requests of this server's connections.
+    own: u64,
 }
 
 impl Core {
@@ -63,21 +66,37 @@ impl Core {
                 now: Instant::now(),
                 now_ms,
                 age: Duration::from_millis(age_ms.unsigned_abs()),
+                own: 0,
             };
             let began = (finish.now, count);
             for request in requests {
                 finish.answer_reads_before(&state, &request);
+                let closes = request.op == OpCode::CLOSE_SESSION && self.is_leading();
+                let since = closes.then(Instant::now);
                 let applied = state.evaluate(&header, &request);
+                if let Some(since) = since {
+                    self.counters.measures.close_session.record(ms_since(since));
+                }
                 finish.finish(&state, &request, applied);
                 count += 1;
             }
             self.note_checkpoint(&state);
             let measures = &self.counters.measures;
-            let us = latency_us(Instant::now(), began.0);
-            record_us(&measures.apply, us, 1);
-            measures.propagation.record(age_ms as f64);
+            let requests = count - began.1;
+            let len = usize::try_from(requests).unwrap_or(usize::MAX);
+            let each_ms = ms_since(began.0) / requests.max(1) as f64;
+            measures.apply.record_many(each_ms, len);
+            measures.propagation.record_many(age_ms as f64, len);
+            if self.settings.is_ensemble() {
+                measures.commits_queued.increment(requests);
+                let own = usize::try_from(finish.own).unwrap_or(usize::MAX).min(len);
+                measures.own_committed.record_many(age_ms as f64, own);
+                measures
+                    .foreign_committed
+                    .record_many(age_ms as f64, len - own);
+            }
             if !self.is_leading() {
-                measures.followed.increment(count - began.1);
+                measures.followed.increment(requests);
             }
         }
         for conn in dirty {
@@ -143,7 +162,12 @@ impl Core {
                         session: inner.session,
                         identities: &identities,
                     };
+                    let begun = Instant::now();
                     caller.read(state, watches, xid, op, &body, &mut outbox);
+                    if self.settings.is_ensemble() {
+                        let measures = &self.counters.measures;
+                        measures.read_apply.record(ms_since(begun));
+                    }
                     let waited_us = latency_us(now, since);
                     if self.slow.is_slow(waited_us) {
                         let answered = Answered {
@@ -172,6 +196,13 @@ impl Core {
 fn latency_us(now: Instant, since: Instant) -> u64 {
     let latency = now.saturating_duration_since(since);
     u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Measures how many watches a change has fired; upstream leaves out those that nobody watches.
+fn note_fired(histogram: &Histogram, watches: usize) {
+    if watches > 0 {
+        histogram.record(watches as f64);
+    }
 }
 
 impl Finish<'_> {
@@ -309,6 +340,10 @@ impl Finish<'_> {
         }
         let latency_us = latency_us(self.now, since);
         record_us(&self.core.counters.measures.write, latency_us, 1);
+        self.own += 1;
+        if self.core.settings.is_ensemble() {
+            record_us(&self.core.counters.measures.own_write, latency_us, 1);
+        }
         self.count_answer(&mut inner, xid, op, applied.zxid, latency_us);
         if op == OpCode::CLOSE_SESSION {
             inner.close = Some(Close::AfterFlush);
@@ -376,19 +411,18 @@ impl Finish<'_> {
             ChangeKind::Deleted => (event_type::NODE_DELETED, self.watches.deleted(&change.path)),
         };
         let measures = &self.core.counters.measures;
-        match change.kind {
+        let fired = match change.kind {
             ChangeKind::Created => &measures.created_watches,
             ChangeKind::DataChanged => &measures.changed_watches,
             ChangeKind::Deleted => &measures.deleted_watches,
-        }
-        .record(heard.len() as f64);
+        };
+        note_fired(fired, heard.len());
         self.tell(state, &heard, zxid, kind, &change.path, &change.acl);
         if change.kind != ChangeKind::DataChanged {
             let parent = path::parent_for_clients(&change.path);
             let heard = self.watches.children_changed(parent);
             let kind = event_type::NODE_CHILDREN_CHANGED;
-            let children = &self.core.counters.measures.children_watches;
-            children.record(heard.len() as f64);
+            note_fired(&self.core.counters.measures.children_watches, heard.len());
             self.tell(state, &heard, zxid, kind, parent, &change.parent_acl);
         }
     }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::asks::{Ask, Reattach};
 use super::conn::{Conn, Handshake, Inner, Slot, put_event, put_header};
-use super::measures::record_us;
+use super::measures::{ms, record_us};
 use super::slow::Answered;
 use super::{Close, Core, IN_FLIGHT_MAX, LocalSessionsMode, Service, session_txn, wall_clock_ms};
 use crate::auth::{Identities, Identity};
@@ -632,6 +632,11 @@ impl<'a> Turn<'a> {
             .fetch_add(self.answered, Ordering::Relaxed);
         counters.latency.record(latency_us, self.answered);
         record_us(&counters.measures.read, latency_us, self.answered);
+        if self.answered > 0 && self.core.settings.is_ensemble() {
+            let len = usize::try_from(self.answered).unwrap_or(usize::MAX);
+            let each_ms = ms(latency) / len as f64;
+            counters.measures.read_apply.record_many(each_ms, len);
+        }
         if let Some((xid, op)) = self.last
             && self.core.slow.is_slow(latency_us)
         {

@@ -279,7 +279,9 @@ fn mntr_has_the_names_of_each_provider() {
 /// Each figure moves by what is done, and by nothing else.
 #[test]
 fn figures_tell_what_was_done() {
-    let server = Server::start(Kind::Meerkat, &settings()).expect("the server starts");
+    let mut settings = settings();
+    settings.set("forceSync=yes").expect("a key");
+    let server = Server::start(Kind::Meerkat, &settings).expect("the server starts");
     let mut session = session_at(server.addr());
     // The session's own transaction may be measured behind its answer.
     let since = Instant::now();
@@ -333,12 +335,26 @@ fn figures_tell_what_was_done() {
     assert_eq!(moved("write_final_proc_time_ms_count"), 3.0);
     assert_eq!(moved("node_changed_watch_count_sum"), 1.0);
     assert_eq!(moved("node_deleted_watch_count_sum"), 1.0);
-    assert_eq!(moved("node_created_watch_count_count"), 1.0);
+    // Nobody watched the first, nor the root: what nobody hears of is not measured.
+    assert_eq!(moved("node_changed_watch_count_count"), 1.0);
+    assert_eq!(moved("node_created_watch_count_count"), 0.0);
+    assert_eq!(moved("node_children_watch_count_count"), 0.0);
+    assert_eq!(moved("commit_count"), 3.0);
+    assert_eq!(moved("prep_processor_request_queued"), 3.0);
+    assert_eq!(moved("prep_processor_queue_size_count"), 3.0);
+    assert_eq!(moved("prep_processor_queue_time_ms_count"), 3.0);
+    assert_eq!(moved("sync_processor_request_queued"), 3.0);
+    assert_eq!(moved("sync_processor_queue_size_count"), 3.0);
+    assert_eq!(moved("sync_processor_queue_and_flush_time_ms_count"), 3.0);
+    assert_eq!(moved("sync_process_time_count"), 3.0);
+    // A server alone has no commit processor.
+    assert_eq!(moved("request_commit_queued"), 0.0);
+    assert_eq!(moved("read_final_proc_time_ms_count"), 0.0);
     assert_eq!(moved("meerkat_events_sent"), 2.0);
     assert_eq!(moved("meerkat_watch_delivery_ms_count"), 2.0);
     assert!(moved("watch_bytes") > 0.0 && moved("response_bytes") > moved("watch_bytes"));
     assert!(moved("fsynctime_count") >= 3.0 && moved("meerkat_fsync_ms_count") >= 3.0);
-    assert!(moved("sync_processor_batch_size_sum") >= 3.0);
+    assert_eq!(moved("sync_processor_batch_size_sum"), 3.0);
     assert!(after.value("fsynctime_sum") > 0.0);
     assert!(after.value("max_client_response_size") >= after.value("min_client_response_size"));
     assert!(after.value("min_client_response_size") > 0.0);
@@ -378,6 +394,33 @@ fn figures_follow_the_roles() {
     assert_eq!(moved("learner_commit_received_count"), 2.0);
     assert_eq!(moved("meerkat_forward_latency_ms_count"), 2.0);
     assert_eq!(moved("proposal_count"), 0.0);
+    assert_eq!(moved("commit_count"), 0.0);
+    assert_eq!(moved("learner_proposal_received_count"), 2.0);
+    assert_eq!(moved("request_commit_queued"), 2.0);
+    assert_eq!(moved("write_commitproc_time_ms_count"), 2.0);
+    assert_eq!(moved("local_write_committed_time_ms_count"), 2.0);
+    assert_eq!(moved("server_write_committed_time_ms_count"), 0.0);
+    assert_eq!(moved("sync_processor_request_queued"), 2.0);
+    // The leader may still be measuring what it has committed.
+    let committed = of_leader.value("commit_count") + 2.0;
+    wait_for_figures(&ensemble, leader, &[("commit_count", committed)]);
+    let leads = Scrape::of_member(&ensemble, leader);
+    let led = |name: &str| leads.value(name) - of_leader.value(name);
+    assert_eq!(led("commit_count"), 2.0);
+    assert_eq!(led("quorum_ack_latency_count"), 2.0);
+    assert_eq!(led("learner_proposal_received_count"), 0.0);
+    assert_eq!(led("server_write_committed_time_ms_count"), 2.0);
+    let key = follower.to_string();
+    for set in ["ack_latency_count", "learner_handler_qp_size_count"] {
+        let of = |scrape: &Scrape| scrape.get(set, Some(("key", &key))).unwrap_or(0.0);
+        assert!(of(&leads) > of(&of_leader), "{set}");
+    }
+    // Nothing is forced to the disk here.
+    assert_eq!(leads.value("fsynctime_count"), 0.0);
+    assert_eq!(leads.value("meerkat_fsync_ms_count"), 0.0);
+    // One request, not its entry.
+    let size = leads.value("last_proposal_size");
+    assert!((40.0..200.0).contains(&size), "{size}");
     // Its client goes without a word, and the leader knows no connection of it.
     drop(session);
     // By whoever leads then.

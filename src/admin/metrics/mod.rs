@@ -4,6 +4,7 @@
 //! [`recorder`](super::recorder). A figure that this server does not have now, as a former leader's
 //! followers, is not there.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -73,7 +74,8 @@ async fn scrape(
 /// Lines of one kind, each name's type once in front of its series.
 struct Page<'a> {
     text: String,
-    last: String,
+    /// Names whose type is told.
+    begun: BTreeSet<String>,
     /// Only these names, unless there are none.
     names: &'a [String],
 }
@@ -84,11 +86,12 @@ impl Page<'_> {
     }
 
     fn begin(&mut self, name: &str, kind: &str) {
-        if self.last != name {
-            write_help_line(&mut self.text, name, None, None, absent::help(name));
-            write_type_line(&mut self.text, name, None, None, kind);
-            name.clone_into(&mut self.last);
+        if self.begun.contains(name) {
+            return;
         }
+        write_help_line(&mut self.text, name, None, None, absent::help(name));
+        write_type_line(&mut self.text, name, None, None, kind);
+        self.begun.insert(name.to_owned());
     }
 
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
@@ -155,7 +158,7 @@ impl Page<'_> {
 fn text(sources: &Sources, names: &[String]) -> String {
     let mut page = Page {
         text: String::new(),
-        last: String::new(),
+        begun: BTreeSet::new(),
         names,
     };
     for (name, value) in facts::gauges(sources) {
@@ -171,7 +174,7 @@ fn text(sources: &Sources, names: &[String]) -> String {
         let quantiles = summary.quantiles([0.5, 0.9, 0.99]);
         page.summary(&series, summary.measured(), quantiles);
     }
-    for (name, kind) in absent::EMPTY_SETS {
+    for (name, kind) in absent::SETS {
         if page.is_asked(name) {
             page.begin(name, kind);
         }
