@@ -6,8 +6,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use metrics_exporter_prometheus::formatting::sanitize_label_value;
+
 use crate::config::MetricsProvider;
 use crate::pipeline::{Core, LatencySummary, Service};
+use crate::tree::QuotaSums;
 
 use super::Sources;
 use super::recorder::{self, Series};
@@ -257,6 +260,33 @@ pub(super) fn gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
     gauges
 }
 
+/// Quotas that are looked at for their figures, and top-level znodes that are told apart.
+const QUOTAS_MAX: usize = 10_000;
+const QUOTA_NAMES_MAX: usize = 1000;
+
+/// Figures that go up and down, by top-level znode.
+pub(super) fn labelled_gauges(core: &Core) -> Vec<(Series, Value)> {
+    let sums = core.look(|state| state.tree.quota_sums(QUOTAS_MAX));
+    type Sum = fn(&QuotaSums) -> i64;
+    let sets: [(&str, Sum); 4] = [
+        ("quota_count_limit_per_namespace", |sums| sums.count_limit),
+        ("quota_bytes_limit_per_namespace", |sums| sums.bytes_limit),
+        ("quota_count_usage_per_namespace", |sums| sums.count_usage),
+        ("quota_bytes_usage_per_namespace", |sums| sums.bytes_usage),
+    ];
+    let mut all = Vec::new();
+    for (name, sum) in sets {
+        for (key, sums) in sums.iter().take(QUOTA_NAMES_MAX) {
+            let series = Series {
+                name: name.to_owned(),
+                label: Some(("key".to_owned(), key.clone())),
+            };
+            all.push((series, Value::Signed(sum(sums))));
+        }
+    }
+    all
+}
+
 /// Figures that only go up and are counted where they are needed anyway.
 fn own_counters(core: &Core) -> Vec<(&'static str, u64)> {
     let counters = &core.counters;
@@ -343,6 +373,9 @@ pub(super) fn monitored(sources: &Sources) -> Vec<(String, Value)> {
     for (name, value) in gauges(sources) {
         put(name.to_owned(), value);
     }
+    for (series, value) in labelled_gauges(&sources.core) {
+        put(labelled(&series, scraped, None), value);
+    }
     for (series, value) in counters(&sources.core) {
         put(labelled(&series, scraped, None), Value::Integer(value));
     }
@@ -393,16 +426,23 @@ pub(super) fn monitored(sources: &Sources) -> Vec<(String, Value)> {
     all
 }
 
-/// A name with its labels, as Prometheus has them, or with the label's value as a part of the name.
+/// A name with its labels, as Prometheus has them, or with the label's value as a part of the name:
+/// in front of it, but for our own names, which all begin alike.
 fn labelled(series: &Series, scraped: bool, quantile: Option<f64>) -> String {
     let Series { name, label } = series;
     let quantile = quantile.map(|quantile| format!("quantile=\"{quantile}\""));
     match (label, quantile) {
         (None, None) => name.clone(),
         (None, Some(quantile)) => format!("{name}{{{quantile}}}"),
-        (Some((_, value)), _) if !scraped => format!("{name}_{value}"),
-        (Some((key, value)), None) => format!("{name}{{{key}=\"{value}\"}}"),
-        (Some((key, value)), Some(quantile)) => format!("{name}{{{key}=\"{value}\",{quantile}}}"),
+        (Some((_, value)), _) if !scraped && name.starts_with("meerkat_") => {
+            format!("{name}_{value}")
+        }
+        (Some((_, value)), _) if !scraped => format!("{value}_{name}"),
+        (Some((key, value)), quantile) => {
+            let value = sanitize_label_value(value);
+            let quantile = quantile.map_or_else(String::new, |quantile| format!(",{quantile}"));
+            format!("{name}{{{key}=\"{value}\"{quantile}}}")
+        }
     }
 }
 

@@ -10,12 +10,13 @@ use metrics::Histogram;
 
 use super::conn::{Conn, Inner, Slot, put_event, put_header};
 use super::measures::{ms_since, record_us};
+use super::namespaces::Run;
 use super::prep::{Caller, WatchAccess};
 use super::slow::{Answered, Stage};
 use super::{Close, Connections, Core, wall_clock_ms};
 use crate::ensemble::Committed;
 use crate::op::reconfig::{BEGIN_CONFIG, END_RECONFIG};
-use crate::op::{Change, ChangeKind, Flags, Reply};
+use crate::op::{self, Change, ChangeKind, Flags, Reply};
 use crate::state::restoring::{RESTORE_END, is_restore};
 use crate::state::{Applied, LogPosition, Request, State, entry};
 use crate::tree::{AclEntry, path};
@@ -35,6 +36,7 @@ struct Finish<'a> {
     age: Duration,
     /// Requests of this server's connections.
     own: u64,
+    writes: Run,
 }
 
 impl Core {
@@ -67,6 +69,7 @@ impl Core {
                 now_ms,
                 age: Duration::from_millis(age_ms.unsigned_abs()),
                 own: 0,
+                writes: Run::default(),
             };
             let began = (finish.now, count);
             for request in requests {
@@ -80,6 +83,7 @@ impl Core {
                 finish.finish(&state, &request, applied);
                 count += 1;
             }
+            finish.writes.flush();
             self.note_checkpoint(&state);
             let measures = &self.counters.measures;
             let requests = count - began.1;
@@ -163,7 +167,10 @@ impl Core {
                         identities: &identities,
                     };
                     let begun = Instant::now();
+                    let start = outbox.len();
                     caller.read(state, watches, xid, op, &body, &mut outbox);
+                    let namespaces = &self.counters.measures.namespaces;
+                    namespaces.read(&mut inner.reads, op, &body, &outbox[start..]);
                     if self.settings.is_ensemble() {
                         let measures = &self.counters.measures;
                         measures.read_apply.record(ms_since(begun));
@@ -189,6 +196,7 @@ impl Core {
             self.counters.packets_sent.fetch_add(1, Ordering::Relaxed);
             inner.answered(xid, op, state.zxid(), latency_us, now_ms);
         }
+        inner.reads.flush();
         inner.outbox = outbox;
     }
 }
@@ -247,6 +255,11 @@ impl Finish<'_> {
                 }
             }
             _ => {}
+        }
+        if let Some(path) = op::over_quota(request.op, request.body, &applied.result)
+            && self.core.is_leading()
+        {
+            self.core.counters.measures.namespaces.quota_exceeded(&path);
         }
         if matches!(request.op, OpCode::RECONFIG | END_RECONFIG) {
             self.core.reconfig_wake.notify_one();
@@ -411,6 +424,13 @@ impl Finish<'_> {
             ChangeKind::Deleted => (event_type::NODE_DELETED, self.watches.deleted(&change.path)),
         };
         let measures = &self.core.counters.measures;
+        let data = match change.kind {
+            ChangeKind::Deleted => None,
+            ChangeKind::Created | ChangeKind::DataChanged => state.tree.find(&change.path),
+        };
+        let data = data.and_then(|id| state.tree.data(id));
+        let namespaces = &measures.namespaces;
+        namespaces.written(&mut self.writes, &change.path, data.map_or(0, <[u8]>::len));
         let fired = match change.kind {
             ChangeKind::Created => &measures.created_watches,
             ChangeKind::DataChanged => &measures.changed_watches,

@@ -154,9 +154,9 @@ async fn write_entries(core: &Arc<Core>, ensemble: &Arc<Ensemble>) {
             let since = std::time::Instant::now();
             write_entry(ensemble, payload).await;
             let ms = ms_since(since);
+            measures.committed.increment(len as u64);
             measures.commit.record(ms);
             measures.quorum_ack.record_many(ms, len);
-            measures.committed.increment(len as u64);
         } else if *stopping.borrow() {
             core.drained.send_replace(true);
             // For the next leader, unless nobody takes over.

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use metrics::{Counter, Histogram, counter, histogram};
 
+use super::namespaces::Namespaces;
+
 pub struct Measures {
     /// From reading a request to its reply.
     pub(super) read: Histogram,
@@ -45,6 +47,7 @@ pub struct Measures {
     /// Requests that came back committed, in an ensemble.
     pub(super) commits_queued: Counter,
     pub(super) followed: Counter,
+    pub(super) namespaces: Namespaces,
     pub(super) watch_bytes: Counter,
     pub response_bytes: Counter,
     /// Connections that ended without their session, by themselves or for want of a quorum here.
@@ -93,6 +96,7 @@ impl Default for Measures {
             committed: counter!("commit_count"),
             commits_queued: counter!("request_commit_queued"),
             followed: counter!("learner_commit_received_count"),
+            namespaces: Namespaces::default(),
             watch_bytes: counter!("watch_bytes"),
             response_bytes: counter!("response_bytes"),
             dropped: counter!("connection_drop_count"),

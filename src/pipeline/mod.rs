@@ -7,6 +7,7 @@
 //! * `asks`, `barrier`: what only the leader knows: who owns a session, how far reads must wait.
 //! * `audit`: who wrote what, for the audit log.
 //! * `elections`: since when this server leads, and what it has proposed.
+//! * `namespaces`: how much is read and written below each top-level znode.
 //! * `restore`: sends a whole state through the log.
 //! * `slow`: says which requests took long, and where.
 //! * `finish`: applies committed entries, fires watches, answers.
@@ -41,6 +42,7 @@ mod follow;
 mod lead;
 mod measures;
 mod messages;
+mod namespaces;
 mod prep;
 mod proposals;
 mod reconfig;

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::asks::{Ask, Reattach};
 use super::conn::{Conn, Handshake, Inner, Slot, put_event, put_header};
 use super::measures::{ms, record_us};
+use super::namespaces::Run;
 use super::slow::Answered;
 use super::{Close, Core, IN_FLIGHT_MAX, LocalSessionsMode, Service, session_txn, wall_clock_ms};
 use crate::auth::{Identities, Identity};
@@ -369,13 +370,15 @@ struct Turn<'a> {
     last: Option<(i32, OpCode)>,
     /// Where the last reply to a read begins in `out`.
     last_reply: usize,
+    reads: Run,
 }
 
 impl<'a> Turn<'a> {
     fn begin(core: &'a Core, conn: &'a Conn, out: &'a mut BytesMut, since: Instant) -> Self {
         let close = conn.take_outbox(out);
-        let inner = conn.lock();
+        let mut inner = conn.lock();
         Self {
+            reads: std::mem::take(&mut inner.reads),
             identities: Arc::clone(&inner.identities),
             session: inner.session,
             began_local: inner.began_local,
@@ -481,6 +484,9 @@ impl<'a> Turn<'a> {
                 let mut watches = WatchAccess::Shared(&self.core.watches);
                 self.last_reply = self.out.len();
                 caller.read(state, &mut watches, xid, op, &body, self.out);
+                let reply = &self.out[self.last_reply..];
+                let namespaces = &self.core.counters.measures.namespaces;
+                namespaces.read(&mut self.reads, op, &body, reply);
                 self.answer(xid, op);
             }
             Road::Read => {
@@ -620,7 +626,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Counts, and leaves the connection's fate where its task finds it.
-    fn end(self, zxid: i64) -> Option<Close> {
+    fn end(mut self, zxid: i64) -> Option<Close> {
         let counters = &self.core.counters;
         let latency = self.since.elapsed();
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
@@ -649,7 +655,9 @@ impl<'a> Turn<'a> {
             };
             self.core.slow.say_read(&answered, 0, latency);
         }
+        self.reads.flush();
         let mut inner: parking_lot::MutexGuard<'_, Inner> = self.conn.lock();
+        inner.reads = self.reads;
         inner.stats.received += self.received;
         if let Some((xid, op)) = self.last {
             // The last one stands for those of its turn.

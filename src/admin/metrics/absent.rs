@@ -15,8 +15,6 @@ const ENSEMBLE_AUTH: &str = "there is no scheme ensemble";
 const THROTTLE: &str = "requests wait where they arrive, none is throttled or dropped for its age";
 const TLS: &str = "there is no TLS yet";
 const ZAB: &str = "Raft replicates, so there is no such step";
-const NAMESPACES: &str = "traffic is not counted by path";
-const QUOTAS: &str = "quotas are not summed up by path";
 const CHANGES: &str = "a write is decided when it is applied, nothing is outstanding before";
 const MACHINERY: &str = "there is no such part";
 
@@ -34,16 +32,7 @@ pub(super) const SETS: [(&str, &str); 10] = [
     ("write_per_namespace", "summary"),
 ];
 
-const SET_REASONS: [(&str, &str); 8] = [
-    ("learner_handler_qp_time_ms", LEARNER_QUEUES),
-    ("quota_bytes_limit_per_namespace", QUOTAS),
-    ("quota_bytes_usage_per_namespace", QUOTAS),
-    ("quota_count_limit_per_namespace", QUOTAS),
-    ("quota_count_usage_per_namespace", QUOTAS),
-    ("quota_exceeded_error_per_namespace", QUOTAS),
-    ("read_per_namespace", NAMESPACES),
-    ("write_per_namespace", NAMESPACES),
-];
+const SET_REASONS: [(&str, &str); 1] = [("learner_handler_qp_time_ms", LEARNER_QUEUES)];
 
 const COUNTERS: [(&str, &str); 26] = [
     ("add_dead_watcher_stall_time", DEAD_WATCHERS),

@@ -164,6 +164,9 @@ fn text(sources: &Sources, names: &[String]) -> String {
     for (name, value) in facts::gauges(sources) {
         page.single(name, "gauge", value.as_f64());
     }
+    for (series, value) in facts::labelled_gauges(&sources.core) {
+        page.series(&series, "gauge", value.as_f64());
+    }
     for (name, kind, value) in process::figures() {
         page.single(name, kind, value);
     }
