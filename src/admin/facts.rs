@@ -291,10 +291,7 @@ pub(super) fn labelled_gauges(core: &Core) -> Vec<(Series, Value)> {
 fn own_counters(core: &Core) -> Vec<(&'static str, u64)> {
     let counters = &core.counters;
     vec![
-        (
-            "connection_request_count",
-            load(&counters.connections_accepted),
-        ),
+        ("connection_request_count", load(&counters.connects)),
         ("connection_rejected", load(&counters.connections_rejected)),
         ("stale_sessions_expired", load(&counters.sessions_expired)),
         (
@@ -363,6 +360,9 @@ fn is_scraped(sources: &Sources) -> bool {
 pub(super) fn monitored(sources: &Sources) -> Vec<(String, Value)> {
     let scraped = is_scraped(sources);
     let mut all = Vec::new();
+    if sources.config.metrics == MetricsProvider::Null {
+        return all;
+    }
     let mut put = |name: String, value: Value| {
         let shown = match scraped {
             true => Value::Double(value.as_f64()),
@@ -446,10 +446,19 @@ fn labelled(series: &Series, scraped: bool, quantile: Option<f64>) -> String {
     }
 }
 
-/// What `srst` resets: with the default provider everything that is counted.
+/// What the four-letter word `srst` resets.
+pub(super) fn reset_all(sources: &Sources) {
+    reset(sources);
+    if role(sources) == Some(LEADER) {
+        sources.core.counters.elections.proposal_sizes.reset();
+    }
+}
+
+/// What the command `stat_reset` resets: with the default provider everything that is counted.
 pub(super) fn reset(sources: &Sources) {
     sources.core.counters.reset();
     if !is_scraped(sources) {
+        sources.core.counters.reset_metrics();
         recorder::reset();
     }
 }

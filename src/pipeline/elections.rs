@@ -87,7 +87,7 @@ impl Sizes {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    pub(super) fn reset(&self) {
+    pub fn reset(&self) {
         for size in [&self.last, &self.min, &self.max] {
             size.store(NEVER, Ordering::Relaxed);
         }

@@ -129,6 +129,7 @@ impl Core {
     ) {
         let (now, now_ms) = (Instant::now(), wall_clock_ms());
         let mut outbox = std::mem::take(&mut inner.outbox);
+        let (before, mut replies, mut event_bytes) = (outbox.len(), 0, 0);
         while let Some(slot) = inner.in_flight.pop_front() {
             let (xid, op, since) = match slot {
                 Slot::Write { .. } => {
@@ -168,7 +169,7 @@ impl Core {
                     };
                     let begun = Instant::now();
                     let start = outbox.len();
-                    caller.read(state, watches, xid, op, &body, &mut outbox);
+                    event_bytes += caller.read(state, watches, xid, op, &body, &mut outbox);
                     let namespaces = &self.counters.measures.namespaces;
                     namespaces.read(&mut inner.reads, op, &body, &outbox[start..]);
                     if self.settings.is_ensemble() {
@@ -194,9 +195,13 @@ impl Core {
             record_us(&self.counters.measures.read, latency_us, 1);
             self.counters.latency.record(latency_us, 1);
             self.counters.packets_sent.fetch_add(1, Ordering::Relaxed);
+            replies += 1;
             inner.answered(xid, op, state.zxid(), latency_us, now_ms);
         }
         inner.reads.flush();
+        let bytes = outbox.len() - before - event_bytes - replies * frame::HEADER_LEN;
+        let measures = &self.counters.measures;
+        measures.response_bytes.increment(bytes as u64);
         inner.outbox = outbox;
     }
 }
@@ -328,13 +333,13 @@ impl Finish<'_> {
             .counters
             .outstanding
             .fetch_sub(1, Ordering::Relaxed);
+        let before = inner.outbox.len();
         match &applied.result {
             Ok(Reply::Session { id, password, .. }) => {
                 self.answer_handshake(&mut inner, *id, password);
                 self.connections.by_session.insert(*id, conn.id);
             }
             Ok(reply) => {
-                let before = inner.outbox.len();
                 let mark = frame::begin_frame(&mut inner.outbox);
                 ReplyHeader {
                     xid,
@@ -344,12 +349,16 @@ impl Finish<'_> {
                 .encode(&mut inner.outbox);
                 reply.encode(&mut inner.outbox);
                 frame::end_frame(&mut inner.outbox, mark);
-                let bytes = inner.outbox.len() - before;
-                self.core.counters.client_responses.record(bytes);
             }
             // Never told: the session speaks by another connection (`FinalRequestProcessor`).
             Err(ErrorCode::SESSION_MOVED) => inner.close = Some(Close::Now),
             Err(code) => put_header(xid, applied.zxid.0, *code, &mut inner.outbox),
+        }
+        let bytes = (inner.outbox.len() - before).checked_sub(frame::HEADER_LEN);
+        if let Some(bytes) = bytes.filter(|_| op != OpCode::CREATE_SESSION) {
+            let counters = &self.core.counters;
+            counters.client_responses.record(bytes);
+            counters.measures.response_bytes.increment(bytes as u64);
         }
         let latency_us = latency_us(self.now, since);
         record_us(&self.core.counters.measures.write, latency_us, 1);
@@ -477,8 +486,9 @@ impl Finish<'_> {
             } else {
                 let before = inner.outbox.len();
                 put_event(zxid.0, kind, path, &mut inner.outbox);
-                let bytes = (inner.outbox.len() - before) as u64;
-                self.core.counters.measures.watch_bytes.increment(bytes);
+                let bytes = inner.outbox.len() - before - frame::HEADER_LEN;
+                let sent = &self.core.counters.measures.watch_bytes;
+                sent.increment(bytes as u64);
                 conn.event_waits(self.now);
                 inner.stats.sent += 1;
                 self.core

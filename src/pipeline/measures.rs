@@ -48,8 +48,9 @@ pub struct Measures {
     pub(super) commits_queued: Counter,
     pub(super) followed: Counter,
     pub(super) namespaces: Namespaces,
+    /// Without the length in front of each.
     pub(super) watch_bytes: Counter,
-    pub response_bytes: Counter,
+    pub(super) response_bytes: Counter,
     /// Connections that ended without their session, by themselves or for want of a quorum here.
     pub dropped: Counter,
     pub not_served: Counter,

@@ -180,7 +180,8 @@ pub struct Counters {
     pub connections_rejected: AtomicU64,
     pub outbox_overflows: AtomicU64,
     pub events_sent: AtomicU64,
-    pub connections_accepted: AtomicU64,
+    /// Connect requests; a four-letter word is none.
+    pub connects: AtomicU64,
     pub sessionless_expired: AtomicU64,
     pub bytes_received: AtomicU64,
     pub auth_failed: AtomicU64,
@@ -194,6 +195,21 @@ impl Counters {
         self.packets_sent.store(0, Ordering::Relaxed);
         self.latency.reset();
         self.client_responses.reset();
+    }
+
+    /// What `srst` resets as well when nobody scrapes: everything that is counted for the metrics.
+    pub fn reset_metrics(&self) {
+        for counter in [
+            &self.sessions_expired,
+            &self.connections_rejected,
+            &self.outbox_overflows,
+            &self.events_sent,
+            &self.connects,
+            &self.sessionless_expired,
+            &self.bytes_received,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
     }
 }
 

@@ -75,16 +75,14 @@ impl Default for Namespaces {
 impl Namespaces {
     /// Counts a read, when it is one that upstream counts.
     pub(super) fn read(&self, run: &mut Run, op: OpCode, body: &[u8], reply: &[u8]) {
-        if let Some((name, bytes)) = measure(op, body, reply) {
-            run.add(&self.reads, name, bytes);
+        if let Some((path, bytes)) = measure(op, body, reply) {
+            run.add(&self.reads, path, bytes);
         }
     }
 
     /// Counts a change of this znode, which has so many bytes now.
     pub(super) fn written(&self, run: &mut Run, path: &str, data_len: usize) {
-        if let Some(name) = top(path.as_bytes()) {
-            run.add(&self.writes, name, path.len() + data_len);
-        }
+        run.add(&self.writes, path.as_bytes(), path.len() + data_len);
     }
 
     pub(super) fn quota_exceeded(&self, path: &str) {
@@ -97,8 +95,8 @@ impl Namespaces {
 /// Equal ones that follow each other.
 #[derive(Default)]
 pub(super) struct Run {
-    /// Where the last one was, and its handle.
-    name: Vec<u8>,
+    /// The znode's path that the last one was below, and its handle.
+    top: Vec<u8>,
     histogram: Option<Histogram>,
     bytes: usize,
     /// How many are not recorded yet.
@@ -106,18 +104,24 @@ pub(super) struct Run {
 }
 
 impl Run {
-    fn add(&mut self, all: &PerName<Histogram>, name: &[u8], bytes: usize) {
-        let is_same = self.histogram.is_some() && self.name == name;
-        if !is_same || self.bytes != bytes {
+    fn add(&mut self, all: &PerName<Histogram>, path: &[u8], bytes: usize) {
+        if !self.is_at(path) {
+            let Some(name) = top(path) else { return };
             self.flush();
-        }
-        if !is_same {
             self.histogram = Some(all.of(name));
-            self.name.clear();
-            self.name.extend_from_slice(name);
+            self.top.clear();
+            self.top.extend_from_slice(&path[..name.len() + 1]);
+        } else if self.bytes != bytes {
+            self.flush();
         }
         self.bytes = bytes;
         self.count += 1;
+    }
+
+    /// Whether a path is that of the remembered znode or below it.
+    fn is_at(&self, path: &[u8]) -> bool {
+        let below = path.strip_prefix(&*self.top);
+        !self.top.is_empty() && below.is_some_and(|below| matches!(below, [] | [b'/', ..]))
     }
 
     /// Records what has come together.
@@ -136,21 +140,21 @@ fn top(path: &[u8]) -> Option<&[u8]> {
     (!name.is_empty()).then_some(name)
 }
 
-/// Where a read was, and how many bytes it counts as: its path, a stat, and the data or the names.
+/// The path of a read, and how many bytes it counts as: the path, a stat, and the data or the names.
 fn measure<'a>(op: OpCode, body: &'a [u8], reply: &[u8]) -> Option<(&'a [u8], usize)> {
     let stat_len = match op {
         OpCode::EXISTS | OpCode::GET_DATA | OpCode::GET_CHILDREN2 => STAT_LEN,
         OpCode::GET_CHILDREN => 0,
         _ => return None,
     };
-    let (header, content) = reply.split_at_checked(HEADER_LEN)?;
-    if !header.ends_with(&[0; size_of::<i32>()]) {
+    let (header, content) = reply.split_first_chunk::<HEADER_LEN>()?;
+    let [.., e0, e1, e2, e3] = *header;
+    if i32::from_be_bytes([e0, e1, e2, e3]) != 0 {
         return None;
     }
     // All of these requests begin with the path.
     let (len, rest) = body.split_first_chunk()?;
     let path = rest.get(..usize::try_from(i32::from_be_bytes(*len)).ok()?)?;
-    let name = top(path)?;
     let first = content
         .first_chunk()
         .map(|first| i32::from_be_bytes(*first));
@@ -164,7 +168,7 @@ fn measure<'a>(op: OpCode, body: &'a [u8], reply: &[u8]) -> Option<(&'a [u8], us
             .len()
             .saturating_sub(size_of::<i32>() * (first + 1) + stat_len),
     };
-    Some((name, path.len() + bytes + STAT_LEN))
+    Some((path, path.len() + bytes + STAT_LEN))
 }
 
 #[cfg(test)]
@@ -172,7 +176,7 @@ mod tests {
     use super::*;
 
     /// A request for this path and a reply with this code and content.
-    fn check(op: OpCode, path: &str, code: u8, content: &[u8], expected: Option<(&str, usize)>) {
+    fn check(op: OpCode, path: &str, code: u8, content: &[u8], expected: Option<usize>) {
         let len = u8::try_from(path.len()).expect("a short path");
         let mut body = vec![0, 0, 0, len];
         body.extend_from_slice(path.as_bytes());
@@ -180,7 +184,7 @@ mod tests {
         let mut reply = vec![0; HEADER_LEN];
         reply[HEADER_LEN - 1] = code;
         reply.extend_from_slice(content);
-        let expected = expected.map(|(name, bytes)| (name.as_bytes(), bytes));
+        let expected = expected.map(|bytes| (path.as_bytes(), bytes));
         assert_eq!(measure(op, &body, &reply), expected, "{op:?} {path}");
     }
 
@@ -188,34 +192,15 @@ mod tests {
     fn reads_count_as_upstreams() {
         let mut data = vec![0, 0, 0, 3, 1, 2, 3];
         data.extend([0; STAT_LEN]);
-        check(OpCode::GET_DATA, "/a/b", 0, &data, Some(("a", 4 + 3 + 68)));
+        check(OpCode::GET_DATA, "/a/b", 0, &data, Some(4 + 3 + 68));
         let mut null = vec![255; 4];
         null.extend([0; STAT_LEN]);
-        check(OpCode::GET_DATA, "/a", 0, &null, Some(("a", 2 + 68)));
-        check(
-            OpCode::EXISTS,
-            "/ab/c",
-            0,
-            &[7; STAT_LEN],
-            Some(("ab", 5 + 68)),
-        );
+        check(OpCode::GET_DATA, "/a", 0, &null, Some(2 + 68));
+        check(OpCode::EXISTS, "/ab/c", 0, &[7; STAT_LEN], Some(5 + 68));
         let mut names = vec![0, 0, 0, 2, 0, 0, 0, 1, b'x', 0, 0, 0, 2, b'y', b'z'];
-        check(
-            OpCode::GET_CHILDREN,
-            "/a",
-            0,
-            &names,
-            Some(("a", 2 + 3 + 68)),
-        );
+        check(OpCode::GET_CHILDREN, "/a", 0, &names, Some(2 + 3 + 68));
         names.extend([0; STAT_LEN]);
-        check(
-            OpCode::GET_CHILDREN2,
-            "/a",
-            0,
-            &names,
-            Some(("a", 2 + 3 + 68)),
-        );
-        check(OpCode::GET_DATA, "/", 0, &data, None);
+        check(OpCode::GET_CHILDREN2, "/a", 0, &names, Some(2 + 3 + 68));
         check(OpCode::GET_DATA, "/a", 1, &[], None);
         check(OpCode::GET_ACL, "/a", 0, &data, None);
     }
@@ -225,11 +210,29 @@ mod tests {
         for len in 0..8 {
             assert_eq!(measure(OpCode::GET_DATA, &[127; 8][..len], &[0; 24]), None);
         }
-        let huge = [255, 255, 255, 255];
+        let huge = [127, 255, 255, 255];
         let reply = [&[0; HEADER_LEN][..], &huge].concat();
         let body = [0, 0, 0, 2, b'/', b'a'];
         let counted = measure(OpCode::GET_CHILDREN, &body, &reply);
-        assert_eq!(counted, Some((&b"a"[..], 2 + 68)));
+        assert_eq!(counted, Some((&b"/a"[..], 2 + 68)));
+    }
+
+    #[test]
+    fn a_run_stays_below_one_znode() {
+        let all = PerName::new(|_| Histogram::noop());
+        let mut run = Run::default();
+        let mut counts = |path: &str, bytes| {
+            run.add(&all, path.as_bytes(), bytes);
+            (run.count, String::from_utf8_lossy(&run.top).into_owned())
+        };
+        assert_eq!(counts("/", 1), (0, String::new()), "the root has no name");
+        assert_eq!(counts("", 1).0, 0);
+        assert_eq!(counts("/a", 1), (1, "/a".to_owned()));
+        assert_eq!(counts("/a/b", 1), (2, "/a".to_owned()));
+        assert_eq!(counts("/a/c", 2).0, 1, "another size");
+        assert_eq!(counts("/ab", 2), (1, "/ab".to_owned()));
+        assert_eq!(counts("/a", 2), (1, "/a".to_owned()));
+        assert_eq!(counts("/", 2), (1, "/a".to_owned()));
     }
 
     #[test]

@@ -154,7 +154,9 @@ impl Server {
         // Nothing is measured before this.
         admin::metrics::install();
         let metrics_listener = match &config.metrics {
-            MetricsProvider::Prometheus { listen: address } => Some(listen(address, None)?),
+            MetricsProvider::Prometheus {
+                listen: address, ..
+            } => Some(listen(address, None)?),
             MetricsProvider::Default | MetricsProvider::Null => None,
         };
         let admin_listener = admin_listener(&config)?;

@@ -366,11 +366,15 @@ fn figures_tell_what_was_done() {
     let after = loop {
         let after = Scrape::of_server(&server);
         let behind = [
-            "quorum_ack_latency_count",
             "meerkat_watch_delivery_ms_count",
+            "commit_count",
+            "meerkat_commit_latency_ms_count",
+            "propagation_latency_count",
+            "quorum_ack_latency_count",
+            "write_final_proc_time_ms_count",
         ];
         let moved = behind.map(|name| after.value(name) - before.value(name));
-        if moved == [3.0, 2.0] {
+        if moved == [2.0, 3.0, 3.0, 3.0, 3.0, 3.0] {
             break after;
         }
         assert!(since.elapsed() < LIMIT, "{behind:?} moved by {moved:?}");
@@ -414,6 +418,106 @@ fn figures_tell_what_was_done() {
     assert!(after.value("min_client_response_size") > 0.0);
     assert_eq!(moved("learner_commit_received_count"), 0.0);
     assert!(after.get("learners", None).is_none());
+}
+
+/// Bytes of replies and events as upstream counts them: without the length in front.
+#[test]
+fn bytes_count_as_upstreams() {
+    let [theirs, ours] = KINDS.map(|kind| {
+        let server = Server::start(kind, &settings()).expect("the server starts");
+        let mut session = session_at(server.addr());
+        let before = Scrape::of_server(&server);
+        let watch = Request::named("getData").with("watch", Value::Byte(1));
+        ask(&mut session, &create("create", "/a", 0));
+        ask(&mut session, &watch.path("/a"));
+        ask(&mut session, &Request::named("setData").path("/a"));
+        let missing = Request::named("exists").path("/missing");
+        assert!(session.ask(&missing).expect("an answer").err().is_some());
+        // What the last reply counts may be counted behind it.
+        let since = Instant::now();
+        loop {
+            let after = Scrape::of_server(&server);
+            let moved = |name: &str| after.value(name) - before.value(name);
+            let found = ["response_bytes", "watch_bytes", "bytes_received_count"].map(moved);
+            let last = after.value("last_client_response_size");
+            if last == 16.0 && found[0] > 150.0 {
+                let [least, most] =
+                    ["min", "max"].map(|which| format!("{which}_client_response_size"));
+                break (found, after.value(&least), after.value(&most));
+            }
+            assert!(since.elapsed() < LIMIT, "{found:?} {last}");
+            thread::sleep(POLL);
+        }
+    });
+    assert_eq!(theirs, ours);
+}
+
+/// The process is shown unless that is off, and a provider of nothing shows nothing.
+#[test]
+fn providers_show_what_they_are_told_to() {
+    let mut settings = settings();
+    settings
+        .set("metricsProvider.exportJvmInfo=false")
+        .expect("a key");
+    for kind in KINDS {
+        let server = Server::start(kind, &settings).expect("the server starts");
+        let scrape = Scrape::of_server(&server);
+        let shown: Vec<_> = scrape
+            .types
+            .keys()
+            .filter(|name| name.starts_with("process_"))
+            .collect();
+        assert!(shown.is_empty(), "{kind}: {shown:?}");
+    }
+    let mut settings = Settings::default();
+    let null = "metricsProvider.className=org.apache.zookeeper.metrics.impl.NullMetricsProvider";
+    settings.set(null).expect("a key");
+    for kind in KINDS {
+        let server = Server::start(kind, &settings).expect("the server starts");
+        let answer = server.word("mntr").expect("an answer");
+        let names = answer.lines().filter_map(|line| line.split_once('\t'));
+        let names: Vec<_> = names.map(|(name, _)| name).collect();
+        assert_eq!(names, ["zk_version", "zk_server_state"], "{kind}");
+    }
+}
+
+/// With the default provider `srst` resets all counters, and a leader's proposals.
+#[test]
+fn srst_resets_what_upstreams_does() {
+    let settings = Settings::default();
+    let [theirs, ours] = KINDS.map(|kind| {
+        let mut ensemble = Ensemble::start(kind, 3, 0, &settings).expect("the ensemble starts");
+        let leader = ensemble.wait_for_leader().expect("a leader");
+        let mut session = session_at(ensemble.addr(leader));
+        ask(&mut session, &create("create", "/a", 0));
+        let figures = || {
+            let answer = ensemble.word(leader, "mntr").expect("an answer");
+            let lines = answer.lines().filter_map(|line| line.split_once('\t'));
+            let lines = lines.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            lines.collect::<BTreeMap<_, _>>()
+        };
+        let names = [
+            "zk_connection_request_count",
+            "zk_response_bytes",
+            "zk_proposal_count",
+            "zk_commit_count",
+            "zk_last_proposal_size",
+            "zk_min_proposal_size",
+            "zk_max_proposal_size",
+        ];
+        let before = figures();
+        for name in names {
+            let value: i64 = before[name].parse().expect("a number");
+            assert!(value > 0, "{kind}: {name} is {value}");
+        }
+        ensemble.word(leader, "srst").expect("an answer");
+        let after = figures();
+        names.map(|name| {
+            let value: i64 = after[name].parse().expect("a number");
+            (name, value)
+        })
+    });
+    assert_eq!(theirs, ours);
 }
 
 /// Figures of a follower, of who expires sessions, and of whoever leads no more.

@@ -22,6 +22,8 @@ use tokio::sync::watch;
 use super::Sources;
 use super::facts;
 use super::http;
+use crate::config::MetricsProvider;
+
 use super::recorder::{self, Measured, Series};
 
 /// How long a scraper's connection may be idle.
@@ -167,8 +169,13 @@ fn text(sources: &Sources, names: &[String]) -> String {
     for (series, value) in facts::labelled_gauges(&sources.core) {
         page.series(&series, "gauge", value.as_f64());
     }
-    for (name, kind, value) in process::figures() {
-        page.single(name, kind, value);
+    if matches!(
+        sources.config.metrics,
+        MetricsProvider::Prometheus { process: true, .. }
+    ) {
+        for (name, kind, value) in process::figures() {
+            page.single(name, kind, value);
+        }
     }
     for (series, value) in facts::counters(&sources.core) {
         page.series(&series, "counter", value as f64);
