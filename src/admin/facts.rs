@@ -189,6 +189,10 @@ pub(super) fn gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
             tree.ephemeral_count(),
             sizes,
             state.sessions.len(),
+/// What is shown of the tree's digest: a double has no room for all of it, and some collectors read
+/// signed integers.
+const DIGEST_SHOWN: u64 = (1 << 48) - 1;
+
             tree.digest(),
         )
     });
@@ -237,7 +241,7 @@ pub(super) fn gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
             "auth_failed_count",
             Integer(load(&core.counters.auth_failed)),
         ),
-        ("meerkat_tree_digest", Integer(digest)),
+        ("meerkat_tree_digest", Integer(digest & DIGEST_SHOWN)),
         ("meerkat_applied_index", Integer(status.applied_index)),
         (
             "meerkat_apply_queue",
