@@ -72,7 +72,9 @@ pub(super) fn role(sources: &Sources) -> Option<&'static str> {
     let status = sources.ensemble.status();
     Some(if status.is_leader {
         LEADER
-    } else if status.is_voter || !is_listed_as_observer(&sources.core) {
+    } else if status.is_voter
+        || !is_listed_as_observer(&sources.core, sources.core.settings.server.0)
+    {
         FOLLOWER
     } else {
         OBSERVER
@@ -81,8 +83,8 @@ pub(super) fn role(sources: &Sources) -> Option<&'static str> {
 
 /// Whether the ensemble has this server as an observer. One that has left, or has not come yet, is a
 /// follower without a vote, as upstream.
-fn is_listed_as_observer(core: &Core) -> bool {
-    let own = format!("server.{}=", core.settings.server.0);
+fn is_listed_as_observer(core: &Core, id: u64) -> bool {
+    let own = format!("server.{id}=");
     let agreed = core.configuration();
     let agreed = agreed.borrow();
     let mut lines = agreed.lines();
@@ -125,15 +127,19 @@ fn peer_gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
         Some(FOLLOWER | OBSERVER) => return vec![quorum_size],
         _ => return Vec::new(),
     }
-    let synced = |votes: bool| {
-        let in_touch = status.heard.iter().filter(|(_, ago)| *ago <= IN_TOUCH);
-        let of_this_kind = in_touch.filter(|(id, _)| {
-            let mut members = status.members.iter();
-            members.any(|member| member.id == *id && member.is_voter == votes)
-        });
-        of_this_kind.count() as u64
-    };
-    let (followers, observers) = (synced(true), synced(false));
+    let in_touch = status.heard.iter().filter(|(_, ago)| *ago <= IN_TOUCH);
+    let (mut followers, mut non_voting, mut observers) = (0, 0, 0);
+    for (id, _) in in_touch {
+        let Some(member) = status.members.iter().find(|member| member.id == *id) else {
+            continue;
+        };
+        if !member.is_voter && is_listed_as_observer(&sources.core, *id) {
+            observers += 1;
+        } else {
+            followers += 1;
+            non_voting += u64::from(!member.is_voter);
+        }
+    }
     let counters = &sources.core.counters;
     let [last, min, max] = counters.elections.proposal_sizes.get();
     vec![
@@ -141,8 +147,8 @@ fn peer_gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
         ("learners", Integer(followers + observers)),
         ("synced_followers", Integer(followers)),
         ("synced_observers", Integer(observers)),
-        // Voters are all counted above.
-        ("synced_non_voting_followers", Integer(0)),
+        // They are among the followers.
+        ("synced_non_voting_followers", Integer(non_voting)),
         // A sync waits at the server that was asked, none at the leader.
         ("pending_syncs", Integer(0)),
         ("leader_uptime", Integer(counters.leader_uptime_ms())),
