@@ -185,12 +185,12 @@ pub(super) fn register() {
     }
 }
 
-/// The help text of a name: upstream repeats the name.
-pub(super) fn help(name: &str) -> &str {
+/// Why a name stays empty.
+pub(super) fn reason(name: &str) -> Option<&'static str> {
     let tables = [&COUNTERS[..], &SUMMARIES[..], &SET_REASONS[..]];
     let mut rows = tables.into_iter().flatten();
-    rows.find(|(absent, _)| *absent == name)
-        .map_or(name, |(_, reason)| reason)
+    let found = rows.find(|(absent, _)| *absent == name);
+    found.map(|(_, reason)| *reason)
 }
 
 #[cfg(test)]

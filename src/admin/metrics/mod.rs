@@ -91,7 +91,7 @@ impl Page<'_> {
         if self.begun.contains(name) {
             return;
         }
-        write_help_line(&mut self.text, name, None, None, absent::help(name));
+        write_help_line(&mut self.text, name, None, None, help(name));
         write_type_line(&mut self.text, name, None, None, kind);
         self.begun.insert(name.to_owned());
     }
@@ -152,6 +152,13 @@ impl Page<'_> {
             labels.pop();
         }
         self.line(&count, &labels, measured.count as f64);
+/// The help text of a name: upstream repeats the name.
+fn help(name: &str) -> &str {
+    let told = help::TEXTS.iter().find(|(known, _)| *known == name);
+    let told = told.map(|(_, text)| *text);
+    told.or_else(|| absent::reason(name)).unwrap_or(name)
+}
+
         self.line(&sum, &labels, measured.sum);
     }
 }
@@ -189,6 +196,7 @@ fn text(sources: &Sources, names: &[String]) -> String {
             page.begin(name, kind);
         }
     }
+mod help;
     page.text
 }
 
