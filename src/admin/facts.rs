@@ -42,14 +42,22 @@ impl std::fmt::Display for Value {
             Self::Signed(value) => write!(f, "{value}"),
             Self::Double(value) => {
                 let rounded = (value * 10_000.0).round() / 10_000.0;
-                let text = rounded.to_string();
-                if text.contains('.') || value.is_nan() {
-                    f.write_str(&text)
-                } else {
-                    write!(f, "{text}.0")
-                }
+                f.write_str(&java_double(rounded))
             }
         }
+    }
+}
+
+/// A double as Java prints it: always with a point, and with an exponent from ten millions on.
+pub(super) fn java_double(value: f64) -> String {
+    let size = value.abs();
+    if size >= 1e-3 && size < 1e7 || size == 0.0 || !size.is_finite() {
+        return format!("{value:?}");
+    }
+    let text = format!("{value:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
     }
 }
 
@@ -181,6 +189,10 @@ pub(super) fn node_count(core: &Core) -> usize {
     core.look(|state| state.tree.node_count()) + 1
 }
 
+/// What is shown of the tree's digest: a double has no room for all of it, and some collectors read
+/// signed integers.
+const DIGEST_SHOWN: u64 = (1 << 48) - 1;
+
 /// Figures that go up and down.
 #[must_use]
 pub(super) fn gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
@@ -195,10 +207,6 @@ pub(super) fn gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
             tree.ephemeral_count(),
             sizes,
             state.sessions.len(),
-/// What is shown of the tree's digest: a double has no room for all of it, and some collectors read
-/// signed integers.
-const DIGEST_SHOWN: u64 = (1 << 48) - 1;
-
             tree.digest(),
         )
     });
@@ -503,6 +511,12 @@ mod tests {
         check(1.5, "1.5");
         check(9.230_769, "9.2308");
         check(14.0, "14.0");
+        check(f64::NAN, "NaN");
+        check(9_999_999.5, "9999999.5");
+        check(1e7, "1.0E7");
+        check(15_000_124.0, "1.5000124E7");
+        check(-2.5e9, "-2.5E9");
+        assert_eq!(java_double(0.000_25), "2.5E-4");
         assert_eq!(Value::Integer(7).to_string(), "7");
     }
 }

@@ -108,11 +108,7 @@ impl Page<'_> {
             }
             self.text.push('}');
         }
-        let _ = match value.is_nan() {
-            true => writeln!(self.text, " NaN"),
-            // As Java: a double has a point.
-            false => writeln!(self.text, " {value:?}"),
-        };
+        let _ = writeln!(self.text, " {}", facts::java_double(value));
     }
 
     fn single(&mut self, name: &str, kind: &str, value: f64) {
@@ -152,15 +148,15 @@ impl Page<'_> {
             labels.pop();
         }
         self.line(&count, &labels, measured.count as f64);
+        self.line(&sum, &labels, measured.sum);
+    }
+}
+
 /// The help text of a name: upstream repeats the name.
 fn help(name: &str) -> &str {
     let told = help::TEXTS.iter().find(|(known, _)| *known == name);
     let told = told.map(|(_, text)| *text);
     told.or_else(|| absent::reason(name)).unwrap_or(name)
-}
-
-        self.line(&sum, &labels, measured.sum);
-    }
 }
 
 /// Everything, or what is asked for by name.
@@ -196,9 +192,9 @@ fn text(sources: &Sources, names: &[String]) -> String {
             page.begin(name, kind);
         }
     }
-mod help;
     page.text
 }
 
 mod absent;
+mod help;
 mod process;
