@@ -20,6 +20,18 @@ const MISSING: [(&str, &str); 1] = [("jvm_", "there is no JVM to tell about")];
 /// The one exception: how late our own timer is, which is what upstream measures under this name.
 const NOT_MISSING: [&str; 1] = ["jvm_pause_time_ms"];
 
+/// What public sets name of it.
+const OF_THE_JVM: [&str; 8] = [
+    "jvm_classes_loaded",
+    "jvm_gc_collection_seconds_sum",
+    "jvm_memory_bytes_max",
+    "jvm_memory_bytes_used",
+    "jvm_memory_pool_bytes_used",
+    "jvm_threads_current",
+    "jvm_threads_deadlocked",
+    "jvm_threads_state",
+];
+
 /// How long something that must happen may take.
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
@@ -41,6 +53,7 @@ fn settings() -> Settings {
 #[derive(Debug, Default)]
 struct Scrape {
     types: BTreeMap<String, String>,
+    helps: BTreeMap<String, String>,
     /// Name of the line and its labels, with the value.
     values: BTreeMap<(String, Vec<(String, String)>), f64>,
 }
@@ -77,6 +90,10 @@ impl Scrape {
                 assert_eq!(twice, None, "{name} is there twice");
                 continue;
             }
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').expect("a name and a text");
+                scrape.helps.insert(name.to_owned(), help.to_owned());
+            }
             if line.starts_with('#') {
                 continue;
             }
@@ -108,6 +125,15 @@ impl Scrape {
     /// Whether a rule that names this finds something: a line, of whatever series.
     fn knows(&self, name: &str) -> bool {
         self.values.keys().any(|(own, _)| own == name)
+    }
+
+    /// Whether there is a line of this name that has all of these labels.
+    fn shows(&self, name: &str, labels: &[String]) -> bool {
+        let mut lines = self.values.keys().filter(|(own, _)| own == name);
+        lines.any(|(_, own)| {
+            let has = |label: &String| own.iter().any(|(key, _)| key == label);
+            labels.iter().all(has)
+        })
     }
 
     /// The quantiles of each summary.
@@ -259,13 +285,35 @@ fn names_and_types_are_upstreams() {
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
     // What public dashboards and rules name.
-    let public = include_str!("public-names.txt").lines();
-    let unknown: Vec<_> = public
+    let public: BTreeSet<_> = include_str!("public-names.txt")
+        .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .filter(|name| !everything.iter().any(|scrape| scrape.knows(name)))
         .collect();
-    assert!(unknown.is_empty(), "{unknown:?}");
+    let unknown = public
+        .iter()
+        .copied()
+        .filter(|name| !everything.iter().any(|scrape| scrape.knows(name)));
+    let unknown: Vec<_> = unknown.collect();
+    assert_eq!(unknown, OF_THE_JVM, "in public sets");
     // What our own dashboard names.
+    let selectors = dashboard_selectors();
+    assert!(selectors.len() > 40, "{selectors:?}");
+    let unknown: Vec<_> = selectors
+        .iter()
+        .filter(|(name, labels)| !everything.iter().any(|scrape| scrape.shows(name, labels)))
+        .collect();
+    assert!(unknown.is_empty(), "in our dashboard: {unknown:?}");
+    // What is ours says more than its name.
+    for scrape in &everything {
+        let ours = scrape.helps.iter();
+        for (name, help) in ours.filter(|(name, _)| name.starts_with("meerkat_")) {
+            assert_ne!(name, help);
+        }
+    }
+}
+
+/// Each name with the labels that are asked of it, from all expressions of the dashboard.
+fn dashboard_selectors() -> Vec<(String, Vec<String>)> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/grafana-dashboard.json");
     let text = fs::read_to_string(file).expect("the dashboard");
     let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -273,24 +321,44 @@ fn names_and_types_are_upstreams() {
     let targets = panels
         .iter()
         .filter_map(|panel| panel["targets"].as_array());
-    let names: Vec<_> = targets
-        .flatten()
-        .map(|target| {
-            let expression = target["expr"].as_str().expect("an expression");
-            let (before, _) = expression.split_once('{').expect("a selector");
-            before
-                .rsplit(['(', ' '])
-                .next()
-                .unwrap_or_default()
-                .to_owned()
-        })
-        .collect();
-    assert!(names.len() > 30, "{names:?}");
-    let unknown: Vec<_> = names
-        .iter()
-        .filter(|name| !everything.iter().any(|scrape| scrape.knows(name)))
-        .collect();
-    assert!(unknown.is_empty(), "in our dashboard: {unknown:?}");
+    let expressions = targets.flatten().map(|target| target["expr"].as_str());
+    let selectors = expressions.flat_map(|expression| selectors(expression.expect("a text")));
+    selectors.collect()
+}
+
+/// The selectors of an expression, each with its labels and those that it is summed up by; not
+/// those that the scraper puts there.
+fn selectors(expression: &str) -> Vec<(String, Vec<String>)> {
+    let by = expression
+        .split_once("by (")
+        .and_then(|(_, rest)| rest.split_once(')'));
+    let by = by.map_or("", |(labels, _)| labels);
+    let parts = expression.split_inclusive('}');
+    let parts = parts.filter_map(|part| part.trim_end_matches('}').split_once('{'));
+    let found = parts.map(|(before, selector)| {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let name = before.rsplit(|c| !is_name(c)).next().unwrap_or_default();
+        let labels = selector
+            .split(',')
+            .filter_map(|label| label.split('=').next());
+        let labels = labels.map(|label| label.trim_end_matches('!'));
+        let labels = labels.chain(by.split(','));
+        let labels = labels.map(str::trim).filter(|label| !label.is_empty());
+        let labels = labels.filter(|label| !["job", "instance"].contains(label));
+        (name.to_owned(), labels.map(str::to_owned).collect())
+    });
+    found.collect()
+}
+
+#[test]
+fn selectors_of_an_expression_are_found() {
+    let expression = r#"sum by (cause) (rate(a_b{job=~"$job",le="1"}[5m])) / c{instance=~"$i"}"#;
+    let found = selectors(expression);
+    let expected = [
+        ("a_b".to_owned(), vec!["le".to_owned(), "cause".to_owned()]),
+        ("c".to_owned(), vec!["cause".to_owned()]),
+    ];
+    assert_eq!(found, expected);
 }
 
 /// `mntr` has the same names with each provider, but for what only Prometheus shows.
