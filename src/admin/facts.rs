@@ -51,7 +51,7 @@ impl std::fmt::Display for Value {
 /// A double as Java prints it: always with a point, and with an exponent from ten millions on.
 pub(super) fn java_double(value: f64) -> String {
     let size = value.abs();
-    if size >= 1e-3 && size < 1e7 || size == 0.0 || !size.is_finite() {
+    if (1e-3..1e7).contains(&size) || size == 0.0 || !size.is_finite() {
         return format!("{value:?}");
     }
     let text = format!("{value:E}");
