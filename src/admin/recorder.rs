@@ -368,7 +368,8 @@ mod tests {
         let [least] = summary.quantiles([0.01]);
         assert_eq!(least, least.round(), "a count has no parts");
         summary.record(0.25);
-        assert_eq!(summary.quantiles([0.01]), [0.25]);
+        let [least] = summary.quantiles([0.01]);
+        assert!((0.25..0.27).contains(&least), "{least}");
         assert!(summary.quantiles([0.99])[0] <= 1001.0);
     }
 
