@@ -644,6 +644,24 @@ fn figures_follow_the_roles() {
     // Nothing is forced to the disk here.
     assert_eq!(leads.value("fsynctime_count"), 0.0);
     assert_eq!(leads.value("meerkat_fsync_ms_count"), 0.0);
+    // A session that goes on at another server: that asks the leader.
+    let other = ensemble.ids().find(|id| ![leader, follower].contains(id));
+    let other = other.expect("three servers");
+    let asked = |id| Scrape::of_member(&ensemble, id).value("connection_revalidate_count");
+    assert_eq!(asked(other), 0.0);
+    let came = attempt::connect(
+        ensemble.addr(other),
+        &Connect::default(),
+        Some(&session.ticket),
+    );
+    let mut session = came.and_then(Outcome::session).expect("the session");
+    assert_eq!(asked(other), 1.0);
+    let revalidated = Scrape::of_member(&ensemble, leader).value("revalidate_count");
+    assert_eq!(revalidated, 1.0);
+    let reads = |id| Scrape::of_member(&ensemble, id).value("read_final_proc_time_ms_count");
+    let before = reads(other);
+    ask(&mut session, &Request::named("exists").path("/a"));
+    assert_eq!(reads(other), before + 1.0);
     // One request, not its entry.
     let size = leads.value("last_proposal_size");
     assert!((40.0..200.0).contains(&size), "{size}");
@@ -724,6 +742,11 @@ fn outages_are_measured() {
         assert_eq!(after.value("leader_unavailable_time_count"), won);
     }
     ensemble.start_one(leader).expect("it starts");
+    // Once in each life, whatever was left to apply.
+    assert_eq!(
+        scrape(&ensemble, leader).value("startup_txns_loaded_count"),
+        1.0
+    );
     // One that stands still: it has an outage too, when it goes on.
     let before: Vec<_> = ensemble.ids().map(|id| scrape(&ensemble, id)).collect();
     let names = [
