@@ -36,7 +36,6 @@ pub(super) async fn measure(core: Arc<Core>, ensemble: Arc<Ensemble>) {
         if !core.catch_up().await {
             return;
         }
-        record("unavailable_time", since);
         let known = *leadership.borrow_and_update();
         match known {
             Leadership::Unknown => {}
@@ -46,6 +45,7 @@ pub(super) async fn measure(core: Arc<Core>, ensemble: Arc<Ensemble>) {
             }
             Leadership::Following { .. } => record("observer_sync_time", found),
         }
+        record("unavailable_time", since);
         since = Instant::now();
         while *leadership.borrow_and_update() == known {
             let status = ensemble.status();

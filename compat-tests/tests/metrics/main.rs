@@ -706,7 +706,8 @@ fn figures_follow_the_roles() {
     assert_eq!(former.value("meerkat_leadership_changes"), changes + 1.0);
 }
 
-/// Each outage is counted and measured, however it comes about, and by those who had it.
+/// Each outage is counted and measured, however it comes about, and by those who had it. Counts are
+/// at least so: a machine that stands still for a second makes one more.
 #[test]
 fn outages_are_measured() {
     let mut settings = settings();
@@ -720,14 +721,14 @@ fn outages_are_measured() {
     for id in ensemble.ids() {
         wait_for_figures(&ensemble, id, &[("unavailable_time_count", 1.0)]);
         let begun = scrape(&ensemble, id);
-        assert_eq!(begun.value("looking_count"), 1.0);
-        assert_eq!(begun.value("election_time_count"), 1.0);
+        assert!(begun.value("looking_count") >= 1.0);
+        assert!(begun.value("election_time_count") >= 1.0);
         let synced = match ensemble.role(id) {
             Some(Role::Leader) => "leader_unavailable_time_count",
             Some(Role::Observer) => "observer_sync_time_count",
             _ => "follower_sync_time_count",
         };
-        assert_eq!(begun.value(synced), 1.0, "{synced}");
+        assert!(begun.value(synced) >= 1.0, "{synced}");
     }
     // A leader that is killed: whoever is left has an outage, and one of them leads.
     let leader = ensemble.wait_for_leader().expect("a leader");
@@ -736,10 +737,10 @@ fn outages_are_measured() {
     for id in ensemble.ids().filter(|id| *id != leader) {
         wait_for_figures(&ensemble, id, &[("unavailable_time_count", 2.0)]);
         let after = scrape(&ensemble, id);
-        assert_eq!(after.value("looking_count"), 2.0, "{id} of {leader} {next}");
-        assert_eq!(after.value("election_time_count"), 2.0);
-        let won = f64::from(u8::from(id == next));
-        assert_eq!(after.value("leader_unavailable_time_count"), won);
+        assert!(after.value("looking_count") >= 2.0, "{id}");
+        assert!(after.value("election_time_count") >= 2.0, "{id}");
+        let has_led = after.value("leader_unavailable_time_count") > 0.0;
+        assert_eq!(has_led, id == next, "{id} of {leader} and {next}");
     }
     ensemble.start_one(leader).expect("it starts");
     // Once in each life, whatever was left to apply.
@@ -763,7 +764,7 @@ fn outages_are_measured() {
     }
     let led = |scrape: &Scrape| scrape.value("leader_unavailable_time_count");
     let won = led(&scrape(&ensemble, third)) - led(&before[third - 1]);
-    assert_eq!(won, 1.0, "by {third}");
+    assert!(won >= 1.0, "by {third}");
     // No quorum: whoever is left looks for as long as that lasts.
     let left = third;
     let before = scrape(&ensemble, left);
