@@ -18,7 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("state", &["auth", "op", "session", "tree", "types"]),
     ("storage", &["types"]),
-    ("ensemble", &["storage"]),
+    // Of the state only how many requests an entry holds.
+    ("ensemble", &["state", "storage"]),
     (
         "pipeline",
         &[

@@ -6,8 +6,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use metrics_exporter_prometheus::formatting::sanitize_label_value;
+
 use crate::config::MetricsProvider;
 use crate::pipeline::{Core, LatencySummary, Service};
+use crate::tree::QuotaSums;
 
 use super::Sources;
 use super::recorder::{self, Series};
@@ -39,14 +42,22 @@ impl std::fmt::Display for Value {
             Self::Signed(value) => write!(f, "{value}"),
             Self::Double(value) => {
                 let rounded = (value * 10_000.0).round() / 10_000.0;
-                let text = rounded.to_string();
-                if text.contains('.') || value.is_nan() {
-                    f.write_str(&text)
-                } else {
-                    write!(f, "{text}.0")
-                }
+                f.write_str(&java_double(rounded))
             }
         }
+    }
+}
+
+/// A double as Java prints it: always with a point, and with an exponent from ten millions on.
+pub(super) fn java_double(value: f64) -> String {
+    let size = value.abs();
+    if (1e-3..1e7).contains(&size) || size == 0.0 || !size.is_finite() {
+        return format!("{value:?}");
+    }
+    let text = format!("{value:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
     }
 }
 
@@ -69,7 +80,9 @@ pub(super) fn role(sources: &Sources) -> Option<&'static str> {
     let status = sources.ensemble.status();
     Some(if status.is_leader {
         LEADER
-    } else if status.is_voter || !is_listed_as_observer(&sources.core) {
+    } else if status.is_voter
+        || !is_listed_as_observer(&sources.core, sources.core.settings.server.0)
+    {
         FOLLOWER
     } else {
         OBSERVER
@@ -78,8 +91,8 @@ pub(super) fn role(sources: &Sources) -> Option<&'static str> {
 
 /// Whether the ensemble has this server as an observer. One that has left, or has not come yet, is a
 /// follower without a vote, as upstream.
-fn is_listed_as_observer(core: &Core) -> bool {
-    let own = format!("server.{}=", core.settings.server.0);
+fn is_listed_as_observer(core: &Core, id: u64) -> bool {
+    let own = format!("server.{id}=");
     let agreed = core.configuration();
     let agreed = agreed.borrow();
     let mut lines = agreed.lines();
@@ -122,15 +135,19 @@ fn peer_gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
         Some(FOLLOWER | OBSERVER) => return vec![quorum_size],
         _ => return Vec::new(),
     }
-    let synced = |votes: bool| {
-        let in_touch = status.heard.iter().filter(|(_, ago)| *ago <= IN_TOUCH);
-        let of_this_kind = in_touch.filter(|(id, _)| {
-            let mut members = status.members.iter();
-            members.any(|member| member.id == *id && member.is_voter == votes)
-        });
-        of_this_kind.count() as u64
-    };
-    let (followers, observers) = (synced(true), synced(false));
+    let in_touch = status.heard.iter().filter(|(_, ago)| *ago <= IN_TOUCH);
+    let (mut followers, mut non_voting, mut observers) = (0, 0, 0);
+    for (id, _) in in_touch {
+        let Some(member) = status.members.iter().find(|member| member.id == *id) else {
+            continue;
+        };
+        if !member.is_voter && is_listed_as_observer(&sources.core, *id) {
+            observers += 1;
+        } else {
+            followers += 1;
+            non_voting += u64::from(!member.is_voter);
+        }
+    }
     let counters = &sources.core.counters;
     let [last, min, max] = counters.elections.proposal_sizes.get();
     vec![
@@ -138,8 +155,8 @@ fn peer_gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
         ("learners", Integer(followers + observers)),
         ("synced_followers", Integer(followers)),
         ("synced_observers", Integer(observers)),
-        // Voters are all counted above.
-        ("synced_non_voting_followers", Integer(0)),
+        // They are among the followers.
+        ("synced_non_voting_followers", Integer(non_voting)),
         // A sync waits at the server that was asked, none at the leader.
         ("pending_syncs", Integer(0)),
         ("leader_uptime", Integer(counters.leader_uptime_ms())),
@@ -171,6 +188,10 @@ fn load(counter: &AtomicU64) -> u64 {
 pub(super) fn node_count(core: &Core) -> usize {
     core.look(|state| state.tree.node_count()) + 1
 }
+
+/// What is shown of the tree's digest: a double has no room for all of it, and some collectors read
+/// signed integers.
+const DIGEST_SHOWN: u64 = (1 << 48) - 1;
 
 /// Figures that go up and down.
 #[must_use]
@@ -234,7 +255,7 @@ pub(super) fn gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
             "auth_failed_count",
             Integer(load(&core.counters.auth_failed)),
         ),
-        ("meerkat_tree_digest", Integer(digest)),
+        ("meerkat_tree_digest", Integer(digest & DIGEST_SHOWN)),
         ("meerkat_applied_index", Integer(status.applied_index)),
         (
             "meerkat_apply_queue",
@@ -257,14 +278,38 @@ pub(super) fn gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
     gauges
 }
 
+/// Quotas that are looked at for their figures, and top-level znodes that are told apart.
+const QUOTAS_MAX: usize = 10_000;
+const QUOTA_NAMES_MAX: usize = 1000;
+
+/// Figures that go up and down, by top-level znode.
+pub(super) fn labelled_gauges(core: &Core) -> Vec<(Series, Value)> {
+    let sums = core.look(|state| state.tree.quota_sums(QUOTAS_MAX));
+    type Sum = fn(&QuotaSums) -> i64;
+    let sets: [(&str, Sum); 4] = [
+        ("quota_count_limit_per_namespace", |sums| sums.count_limit),
+        ("quota_bytes_limit_per_namespace", |sums| sums.bytes_limit),
+        ("quota_count_usage_per_namespace", |sums| sums.count_usage),
+        ("quota_bytes_usage_per_namespace", |sums| sums.bytes_usage),
+    ];
+    let mut all = Vec::new();
+    for (name, sum) in sets {
+        for (key, sums) in sums.iter().take(QUOTA_NAMES_MAX) {
+            let series = Series {
+                name: name.to_owned(),
+                label: Some(("key".to_owned(), key.clone())),
+            };
+            all.push((series, Value::Signed(sum(sums))));
+        }
+    }
+    all
+}
+
 /// Figures that only go up and are counted where they are needed anyway.
 fn own_counters(core: &Core) -> Vec<(&'static str, u64)> {
     let counters = &core.counters;
     vec![
-        (
-            "connection_request_count",
-            load(&counters.connections_accepted),
-        ),
+        ("connection_request_count", load(&counters.connects)),
         ("connection_rejected", load(&counters.connections_rejected)),
         ("stale_sessions_expired", load(&counters.sessions_expired)),
         (
@@ -333,6 +378,9 @@ fn is_scraped(sources: &Sources) -> bool {
 pub(super) fn monitored(sources: &Sources) -> Vec<(String, Value)> {
     let scraped = is_scraped(sources);
     let mut all = Vec::new();
+    if sources.config.metrics == MetricsProvider::Null {
+        return all;
+    }
     let mut put = |name: String, value: Value| {
         let shown = match scraped {
             true => Value::Double(value.as_f64()),
@@ -342,6 +390,9 @@ pub(super) fn monitored(sources: &Sources) -> Vec<(String, Value)> {
     };
     for (name, value) in gauges(sources) {
         put(name.to_owned(), value);
+    }
+    for (series, value) in labelled_gauges(&sources.core) {
+        put(labelled(&series, scraped, None), value);
     }
     for (series, value) in counters(&sources.core) {
         put(labelled(&series, scraped, None), Value::Integer(value));
@@ -393,23 +444,39 @@ pub(super) fn monitored(sources: &Sources) -> Vec<(String, Value)> {
     all
 }
 
-/// A name with its labels, as Prometheus has them, or with the label's value as a part of the name.
+/// A name with its labels, as Prometheus has them, or with the label's value as a part of the name:
+/// in front of it, but for our own names, which all begin alike.
 fn labelled(series: &Series, scraped: bool, quantile: Option<f64>) -> String {
     let Series { name, label } = series;
     let quantile = quantile.map(|quantile| format!("quantile=\"{quantile}\""));
     match (label, quantile) {
         (None, None) => name.clone(),
         (None, Some(quantile)) => format!("{name}{{{quantile}}}"),
-        (Some((_, value)), _) if !scraped => format!("{name}_{value}"),
-        (Some((key, value)), None) => format!("{name}{{{key}=\"{value}\"}}"),
-        (Some((key, value)), Some(quantile)) => format!("{name}{{{key}=\"{value}\",{quantile}}}"),
+        (Some((_, value)), _) if !scraped && name.starts_with("meerkat_") => {
+            format!("{name}_{value}")
+        }
+        (Some((_, value)), _) if !scraped => format!("{value}_{name}"),
+        (Some((key, value)), quantile) => {
+            let value = sanitize_label_value(value);
+            let quantile = quantile.map_or_else(String::new, |quantile| format!(",{quantile}"));
+            format!("{name}{{{key}=\"{value}\"{quantile}}}")
+        }
     }
 }
 
-/// What `srst` resets: with the default provider everything that is counted.
+/// What the four-letter word `srst` resets.
+pub(super) fn reset_all(sources: &Sources) {
+    reset(sources);
+    if role(sources) == Some(LEADER) {
+        sources.core.counters.elections.proposal_sizes.reset();
+    }
+}
+
+/// What the command `stat_reset` resets: with the default provider everything that is counted.
 pub(super) fn reset(sources: &Sources) {
     sources.core.counters.reset();
     if !is_scraped(sources) {
+        sources.core.counters.reset_metrics();
         recorder::reset();
     }
 }
@@ -444,6 +511,12 @@ mod tests {
         check(1.5, "1.5");
         check(9.230_769, "9.2308");
         check(14.0, "14.0");
+        check(f64::NAN, "NaN");
+        check(9_999_999.5, "9999999.5");
+        check(1e7, "1.0E7");
+        check(15_000_124.0, "1.5000124E7");
+        check(-2.5e9, "-2.5E9");
+        assert_eq!(java_double(0.000_25), "2.5E-4");
         assert_eq!(Value::Integer(7).to_string(), "7");
     }
 }

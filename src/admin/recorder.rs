@@ -33,6 +33,7 @@ const DOUBLINGS: usize = 40;
 const BUCKETS: usize = (DOUBLINGS + 1) * PARTS;
 
 const THOUSAND: f64 = 1000.0;
+const THOUSAND_WHOLE: u64 = 1000;
 
 struct Window(Box<[AtomicU64]>);
 
@@ -143,6 +144,12 @@ impl Summary {
             })
             .collect();
         let total: u64 = counts.iter().sum();
+        let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        let (least, most) = (load(&self.min).saturating_sub(1), load(&self.max));
+        // Of what is counted in whole numbers, or has been so far, a part says nothing.
+        let is_whole = [load(&self.sum), least, most]
+            .iter()
+            .all(|value| value % THOUSAND_WHOLE == 0);
         shares.map(|share| {
             if total == 0 {
                 return f64::NAN;
@@ -153,7 +160,10 @@ impl Summary {
                 seen += count;
                 seen >= rank
             });
-            middle(found.unwrap_or(BUCKETS - 1)) / THOUSAND
+            // The middle of a bucket may lie beyond all that is in it.
+            let value = middle(found.unwrap_or(BUCKETS - 1));
+            let value = value.min(most as f64).max(least as f64) / THOUSAND;
+            if is_whole { value.round() } else { value }
         })
     }
 
@@ -345,6 +355,22 @@ mod tests {
         assert!((93.0..=105.0).contains(&most), "{most}");
         summary.record(0.0);
         assert_eq!(summary.measured().min, 0.0);
+    }
+
+    #[test]
+    fn quantiles_are_among_what_was_measured() {
+        let summary = Summary::default();
+        for _ in 0..3 {
+            summary.record(1001.0);
+        }
+        assert_eq!(summary.quantiles([0.5, 0.99]), [1001.0, 1001.0]);
+        summary.record(100.0);
+        let [least] = summary.quantiles([0.01]);
+        assert_eq!(least, least.round(), "a count has no parts");
+        summary.record(0.25);
+        let [least] = summary.quantiles([0.01]);
+        assert!((0.25..0.27).contains(&least), "{least}");
+        assert!(summary.quantiles([0.99])[0] <= 1001.0);
     }
 
     #[test]

@@ -177,7 +177,7 @@ fn text_for(sources: &Sources, asking: ConnId, word: &str) -> String {
             "Connection stats reset.\n".to_owned()
         }
         "srst" => {
-            facts::reset(sources);
+            facts::reset_all(sources);
             "Server stats reset.\n".to_owned()
         }
         "conf" => conf(sources, mode),

@@ -34,6 +34,7 @@ pub(super) struct Draft {
     pub(super) digest_listed: bool,
     pub(super) metrics_class: String,
     pub(super) metrics_http: HostPort,
+    pub(super) metrics_process: bool,
     pub(super) multi_address: bool,
     pub(super) quorum_sasl: QuorumSasl,
     /// What the operator should hear of.
@@ -62,6 +63,7 @@ impl Draft {
             whitelist: String::new(),
             digest_listed: false,
             metrics_class: "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider".to_owned(),
+            metrics_process: true,
             metrics_http: HostPort {
                 host: "0.0.0.0".to_owned(),
                 port: 7000,
@@ -375,6 +377,7 @@ impl Draft {
             "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider" => {
                 Ok(MetricsProvider::Prometheus {
                     listen: self.metrics_http.clone(),
+                    process: self.metrics_process,
                 })
             }
             unknown => {

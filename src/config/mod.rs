@@ -227,6 +227,8 @@ pub enum MetricsProvider {
     Prometheus {
         /// The exporter's address.
         listen: HostPort,
+        /// Whether figures of the process are shown, as a Java process shows them with its JVM's.
+        process: bool,
     },
     /// Nothing is kept.
     Null,

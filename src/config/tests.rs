@@ -570,10 +570,11 @@ fn the_prometheus_provider_has_an_address() {
     let (config, _) = good(&format!(
         "{class}\nmetricsProvider.httpPort=7001\nmetricsProvider.exportJvmInfo=false"
     ));
-    let MetricsProvider::Prometheus { listen } = config.metrics else {
+    let MetricsProvider::Prometheus { listen, process } = config.metrics else {
         panic!("{:?}", config.metrics)
     };
     assert_eq!(listen.to_string(), "0.0.0.0:7001");
+    assert!(!process);
 }
 
 #[test]

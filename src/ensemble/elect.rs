@@ -49,7 +49,7 @@ const FORM_RETRY: Duration = Duration::from_millis(100);
 
 /// How long a leader may be silent until the others are asked whether they hear it. Seven missed
 /// heartbeats: less would make every hiccup of a busy machine an election.
-const SILENCE_MAX: Duration = Duration::from_millis(700);
+pub(super) const SILENCE_MAX: Duration = Duration::from_millis(700);
 const SILENCE_LOOK: Duration = Duration::from_millis(50);
 
 /// Head start of each voter over the next one when the leader is gone.

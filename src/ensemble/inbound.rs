@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::link::Link;
+use super::log_store::request_count;
 use super::peer::{Class, FrameReader, HandshakeError, Peer, Stream, codec, tcp_stream};
 use super::peers::{PeerStatus, Peers, Place, kind};
 use super::state_machine::StateMachine;
@@ -113,6 +114,8 @@ struct Caller {
     reader: FrameReader,
     refused: Arc<AtomicBool>,
     closed_by_peer: bool,
+    /// Clients' requests that came.
+    received: metrics::Counter,
 }
 
 impl Caller {
@@ -124,6 +127,7 @@ impl Caller {
             reader,
             refused: Arc::clone(refused),
             closed_by_peer: false,
+            received: metrics::counter!("learner_proposal_received_count"),
         }
     }
 
@@ -134,6 +138,8 @@ impl Caller {
                 if request.vote.committed && leader.voted_for == self.id {
                     self.peers.heard(self.id, leader.term, is_alone);
                 }
+                let requests = request_count(&request.entries) as u64;
+                self.received.increment(requests);
                 Some(request)
             }
             ended => {

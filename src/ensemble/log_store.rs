@@ -13,9 +13,10 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use bytes::Bytes;
-use metrics::Histogram;
+use metrics::{Counter, Histogram, counter, histogram};
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
@@ -25,6 +26,7 @@ use super::types::{
     Entry, LogId, TypeConfig, Vote, decode_entry, decode_log_id, decode_vote, encode_entry,
     encode_log_id, encode_vote,
 };
+use crate::state::entry;
 use crate::storage::StorageError;
 use crate::storage::log::{Log, Opened, Step, meta};
 
@@ -47,6 +49,7 @@ enum Command {
     Append {
         entries: Vec<Entry>,
         flushed: IOFlushed<TypeConfig>,
+        handed_over: HandedOver,
     },
     Write {
         steps: Vec<Step>,
@@ -56,6 +59,13 @@ enum Command {
     Committed(LogId),
     /// Nothing more is written.
     Close,
+}
+
+/// Requests that wait for the I/O thread, for the recorder of metrics.
+#[derive(Debug, Clone, Copy)]
+struct HandedOver {
+    requests: usize,
+    at: Instant,
 }
 
 #[derive(Default)]
@@ -70,6 +80,17 @@ struct Shared {
     vote: Option<Vote>,
     /// Bytes ever appended, for the snapshot policy.
     appended_bytes: u64,
+    /// Requests that wait for the I/O thread.
+    queued: usize,
+}
+
+/// Clients' requests in these entries.
+pub(super) fn request_count(entries: &[Entry]) -> usize {
+    let counts = entries.iter().map(|entry| match &entry.payload {
+        openraft::EntryPayload::Normal(payload) => entry::lengths(&payload.0).count(),
+        openraft::EntryPayload::Blank | openraft::EntryPayload::Membership(_) => 0,
+    });
+    counts.sum()
 }
 
 fn entry_bytes(entry: &Entry) -> usize {
@@ -310,12 +331,18 @@ struct Batch {
     reports: Vec<Report>,
     committed: Option<LogId>,
     closes: bool,
+    handed_over: Vec<HandedOver>,
 }
 
 impl Batch {
     fn add(&mut self, command: Command) {
         match command {
-            Command::Append { entries, flushed } => {
+            Command::Append {
+                entries,
+                flushed,
+                handed_over,
+            } => {
+                self.handed_over.push(handed_over);
                 let last = entries.last().map(|entry| entry.log_id.index);
                 self.steps.extend(entries.iter().map(|entry| Step::Append {
                     index: entry.log_id.index,
@@ -372,10 +399,51 @@ struct WriteFailed {
     reports: Vec<Report>,
 }
 
-/// How long a durable write took, in ms, and how many pieces it had; for the recorder of metrics.
-static WRITE_TIME: LazyLock<Histogram> = LazyLock::new(|| metrics::histogram!("sync_process_time"));
-static BATCH_SIZE: LazyLock<Histogram> =
-    LazyLock::new(|| metrics::histogram!("sync_processor_batch_size"));
+/// What is measured of the I/O thread. Times are in ms and count once for each request, as
+/// upstream's, but for that of the write alone.
+struct Measures {
+    queued: Counter,
+    /// Requests that wait when a write begins, and how long they did.
+    queue_size: Histogram,
+    queue_time: Histogram,
+    batch_size: Histogram,
+    process_time: Histogram,
+    flush_time: Histogram,
+    queue_and_flush_time: Histogram,
+}
+
+static MEASURES: LazyLock<Measures> = LazyLock::new(|| Measures {
+    queued: counter!("sync_processor_request_queued"),
+    queue_size: histogram!("sync_processor_queue_size"),
+    queue_time: histogram!("sync_processor_queue_time_ms"),
+    batch_size: histogram!("sync_processor_batch_size"),
+    process_time: histogram!("sync_process_time"),
+    flush_time: histogram!("sync_processor_queue_flush_time_ms"),
+    queue_and_flush_time: histogram!("sync_processor_queue_and_flush_time_ms"),
+});
+
+impl Measures {
+    /// Records what was written from `begun` until now; `waited` requests waited then.
+    fn written(&self, begun: Instant, waited: usize, pieces: &[HandedOver]) {
+        let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1000.0;
+        let now = Instant::now();
+        let requests = pieces.iter().map(|piece| piece.requests).sum::<usize>();
+        if requests == 0 {
+            return;
+        }
+        let took = ms(now - begun);
+        self.queue_size.record_many(waited as f64, requests);
+        self.batch_size.record(requests as f64);
+        self.flush_time.record(took);
+        self.process_time.record_many(took, requests);
+        for HandedOver { requests, at } in pieces {
+            let queued = ms(begun.saturating_duration_since(*at));
+            self.queue_time.record_many(queued, *requests);
+            self.queue_and_flush_time
+                .record_many(queued + took, *requests);
+        }
+    }
+}
 
 impl Batch {
     /// Makes it durable, and says so.
@@ -387,13 +455,18 @@ impl Batch {
                 value: encode_log_id(&id),
             });
         }
-        let begun = std::time::Instant::now();
+        let taken = self.handed_over.iter().map(|piece| piece.requests).sum();
+        let waited = {
+            let mut shared = shared.lock();
+            let waited = shared.queued;
+            shared.queued = waited.saturating_sub(taken);
+            waited
+        };
+        let begun = Instant::now();
         if let Err(error) = log.write(steps) {
             return Err(WriteFailed { error, reports });
         }
-        let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
-        WRITE_TIME.record(took_ms);
-        BATCH_SIZE.record(reports.len() as f64);
+        MEASURES.written(begun, waited, &self.handed_over);
         for report in reports {
             report.succeed(shared);
         }
@@ -411,6 +484,7 @@ impl Batch {
         let late = Self {
             steps: self.steps,
             committed: self.committed,
+            handed_over: self.handed_over,
             ..Self::default()
         };
         (early, late)
@@ -569,7 +643,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
+        let handed_over = HandedOver {
+            requests: request_count(&entries),
+            at: Instant::now(),
+        };
+        MEASURES.queued.increment(handed_over.requests as u64);
         let mut shared = self.shared.lock();
+        shared.queued += handed_over.requests;
         for entry in &entries {
             shared.push(entry.clone());
         }
@@ -577,6 +657,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.send(Command::Append {
             entries,
             flushed: callback,
+            handed_over,
         })
     }
 

@@ -235,6 +235,8 @@ pub struct Status {
     /// Since when this server is out of touch with the quorum: as the leader with a majority, else
     /// with a leader that was not.
     pub out_of_touch: Duration,
+    /// Whether that is so long, or the leader has hung up, that another leader is looked for.
+    pub is_lost: bool,
     pub term: u64,
     pub last_index: u64,
     pub applied_index: u64,
@@ -334,6 +336,7 @@ impl Ensemble {
         let peers = Peers::new(identity, dir, peering.links, may_vote, configured);
         let peers = Arc::new(peers);
         peers.set_members(peering.members.clone());
+        let since = std::time::Instant::now();
         let raft = Raft::new(
             options.server_id,
             Arc::new(raft_config(peers.may_vote())?),
@@ -344,6 +347,10 @@ impl Ensemble {
         .await
         .map_err(|error| StartError::Raft(error.to_string()))?;
         let _ = peers.raft.set(raft.clone());
+        if !is_alone {
+            // What was known to be committed is applied by now; the rest is when a leader says so.
+            note_loaded(&state_machine, since);
+        }
         let (stop, stopped) = watch::channel(false);
         let (announce, leadership) = watch::channel(Leadership::Unknown);
         let mut tasks = vec![tokio::spawn(elect::announce(
@@ -393,17 +400,10 @@ impl Ensemble {
                 })),
             }
         } else {
-            let begun = std::time::Instant::now();
             let mut leadership = leadership.clone();
             let leads = |seen: &Leadership| matches!(seen, Leadership::Leading { .. });
             let _ = leadership.wait_for(leads).await;
-            let loaded = state_machine
-                .shared
-                .applied_requests
-                .load(Ordering::Relaxed);
-            let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
-            metrics::histogram!("startup_txns_loaded").record(loaded as f64);
-            metrics::histogram!("startup_txns_load_time").record(took_ms);
+            note_loaded(&state_machine, since);
         }
         let progress = Arc::new(SnapshotProgress::default());
         tasks.push(spawn_snapshot_rule(
@@ -585,12 +585,14 @@ impl Ensemble {
     pub fn status(&self) -> Status {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let silence = if metrics.state == ServerState::Leader {
-            Some(self.peers.silence_of_majority(&metrics))
+        let (silence, is_lost) = if metrics.state == ServerState::Leader {
+            let silence = self.peers.silence_of_majority(&metrics);
+            (Some(silence), silence > elect::SILENCE_MAX)
         } else {
             let contact = *self.peers.contact.lock();
             let heard = contact.and_then(|contact| contact.with_majority);
-            heard.map(|heard| heard.elapsed())
+            let silence = heard.map(|heard| heard.elapsed());
+            (silence, contact.is_none_or(|contact| contact.is_lost))
         };
         let members = types::members_of(metrics.membership_config.membership());
         let me = self.peers.identity.me;
@@ -611,6 +613,7 @@ impl Ensemble {
             is_voter: members.iter().any(|m| m.id == me && m.is_voter),
             leader: metrics.current_leader,
             out_of_touch: silence.unwrap_or_else(|| self.begun.elapsed()),
+            is_lost,
             members,
             heard,
             matched,
@@ -640,6 +643,15 @@ impl Ensemble {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
+}
+
+/// Measures how much of the log was applied at the start, and how long that took.
+fn note_loaded(state_machine: &StateMachine, since: std::time::Instant) {
+    let shared = &state_machine.shared;
+    let loaded = shared.applied_requests.load(Ordering::Relaxed);
+    let took_ms = since.elapsed().as_secs_f64() * 1000.0;
+    metrics::histogram!("startup_txns_loaded").record(loaded as f64);
+    metrics::histogram!("startup_txns_load_time").record(took_ms);
 }
 
 /// While this server leads, puts the digest of its state into the log now and then.

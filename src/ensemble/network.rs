@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use metrics::{Histogram, histogram};
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption};
@@ -18,6 +20,7 @@ use openraft::raft::{
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2, alias};
 use tokio::time::{Instant, timeout};
 
+use super::log_store::request_count;
 use super::peer::{Class, Peer, codec};
 use super::peers::{Peers, ask, kind};
 use super::transfer;
@@ -42,6 +45,32 @@ pub(crate) struct Client {
     target: u64,
     append: Option<Idle>,
     ask: Option<Peer>,
+    measures: Measures,
+}
+
+/// What is measured of the entries for one peer.
+struct Measures {
+    /// From sending requests until the peer has them, in ms.
+    ack_latency: Histogram,
+    /// Entries that it does not have yet, when some of them are sent.
+    behind: Histogram,
+}
+
+impl Measures {
+    fn of(peer: u64) -> Self {
+        let key = peer.to_string();
+        Self {
+            ack_latency: histogram!("ack_latency", "key" => key.clone()),
+            behind: histogram!("learner_handler_qp_size", "key" => key),
+        }
+    }
+}
+
+/// A request without an answer.
+struct Sent {
+    at: Instant,
+    /// Clients' requests in it.
+    count: usize,
 }
 
 /// A connection for appends between two streams. openraft gives a heartbeat up after 100 ms; a
@@ -49,8 +78,7 @@ pub(crate) struct Client {
 /// gone.
 struct Idle {
     peer: Peer,
-    /// When each unanswered request was sent.
-    sent: VecDeque<Instant>,
+    sent: VecDeque<Sent>,
     /// How many of them nobody waits for any more.
     abandoned: usize,
 }
@@ -70,7 +98,7 @@ impl Idle {
 
     fn is_stuck(&self) -> bool {
         let oldest = self.sent.front();
-        self.is_full() || oldest.is_some_and(|sent| sent.elapsed() > APPEND_PATIENCE)
+        self.is_full() || oldest.is_some_and(|sent| sent.at.elapsed() > APPEND_PATIENCE)
     }
 
     fn put(&mut self, request: &AppendEntriesRequest<TypeConfig>, peers: &Peers) {
@@ -81,7 +109,10 @@ impl Idle {
             kind::APPEND
         };
         self.peer.writer.put(kind, &body);
-        self.sent.push_back(Instant::now());
+        self.sent.push_back(Sent {
+            at: Instant::now(),
+            count: request_count(&request.entries),
+        });
     }
 }
 
@@ -105,6 +136,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             target,
             append: None,
             ask: None,
+            measures: Measures::of(target),
         }
     }
 }
@@ -119,6 +151,18 @@ impl Client {
                     identity.connect(self.target, Class::Append).await?,
                 ))
             }
+        }
+    }
+
+    /// Measures how much the peer has yet to get.
+    fn note_behind(&self, request: &AppendEntriesRequest<TypeConfig>) {
+        if !request.entries.is_empty()
+            && let Some(raft) = self.peers.raft.get()
+        {
+            let last = raft.metrics().borrow_watched().last_log_index;
+            let has = request.prev_log_id.map_or(0, |id| id.index);
+            let behind = last.unwrap_or(0).saturating_sub(has);
+            self.measures.behind.record(behind as f64);
         }
     }
 
@@ -197,7 +241,9 @@ where
                     if let Some(sent) = idle.sent.pop_front()
                         && result.is_ok()
                     {
-                        self.client.peers.answered(self.client.target, sent);
+                        self.client.peers.answered(self.client.target, sent.at);
+                        let ms = sent.at.elapsed().as_secs_f64() * 1000.0;
+                        self.client.measures.ack_latency.record_many(ms, sent.count);
                     }
                     if idle.abandoned > 0 {
                         idle.abandoned -= 1;
@@ -210,6 +256,7 @@ where
                         self.exhausted = true;
                         continue;
                     };
+                    self.client.note_behind(&request);
                     idle.put(&request, &self.client.peers);
                     // What is ready goes with it.
                     while !idle.is_full() && !idle.peer.writer.is_full() {
@@ -263,6 +310,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
             };
             let connection = self.append_connection().await;
             let mut idle = connection.map_err(|error| unreachable(&error))?;
+            self.note_behind(&first);
             idle.put(&first, &self.peers);
             let state = Appending {
                 client: self,

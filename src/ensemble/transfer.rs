@@ -12,6 +12,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -50,6 +51,26 @@ fn ended() -> io::Error {
     io::ErrorKind::UnexpectedEof.into()
 }
 
+/// Snapshots on their way to other servers.
+static IN_FLIGHT: AtomicU64 = AtomicU64::new(0);
+
+/// One of them, until it is dropped.
+struct InFlight;
+
+impl InFlight {
+    fn begin() -> Self {
+        let now = IN_FLIGHT.fetch_add(1, Ordering::Relaxed) + 1;
+        metrics::histogram!("inflight_snap_count").record(now as f64);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        IN_FLIGHT.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Sends a snapshot and returns the receiver's vote when it is installed.
 pub(crate) async fn send(
     peers: &Arc<Peers>,
@@ -84,6 +105,7 @@ pub(crate) async fn send(
     let mut offset = body.try_get_u64().map_err(|_| malformed())?.min(len);
     tracing::info!(server = target, bytes = len, offset, "sending a snapshot");
     metrics::counter!("snap_count").increment(1);
+    let _in_flight = InFlight::begin();
     file.seek(io::SeekFrom::Start(offset)).await?;
     let (begun, first) = (Instant::now(), offset);
     let mut chunk = vec![0; CHUNK_BYTES];

@@ -136,6 +136,16 @@ pub fn path_of(op: OpCode, body: &[u8]) -> Option<String> {
     }
 }
 
+/// The path that a quota has forbidden to grow, when that is why a write has failed.
+#[must_use]
+pub fn over_quota(op: OpCode, body: &[u8], result: &Result<Reply, ErrorCode>) -> Option<String> {
+    match result {
+        Err(ErrorCode::QUOTA_EXCEEDED) => path_of(op, body),
+        Ok(Reply::Multi(results)) => multi::over_quota(body, results),
+        _ => None,
+    }
+}
+
 /// Whether a write may create an ephemeral, whose owner the ensemble has to know
 /// (`QuorumZooKeeperServer.checkUpgradeSession`).
 #[must_use]

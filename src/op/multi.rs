@@ -82,6 +82,15 @@ fn path<'a>(op: &'a MultiOp<'_>) -> Option<&'a str> {
     }
 }
 
+/// The path of the operation that a quota has forbidden.
+pub(super) fn over_quota(body: &[u8], results: &[MultiResult<'_>]) -> Option<String> {
+    let is_quota =
+        |result: &MultiResult<'_>| *result == MultiResult::Error(ErrorCode::QUOTA_EXCEEDED);
+    let at = results.iter().position(is_quota)?;
+    let request: MultiRequest<'_> = Reader::new(body).read().ok()?;
+    path(request.ops.get(at)?).map(str::to_owned)
+}
+
 /// What upstream's decoder refuses beyond the encoding (`MultiOperationRecord`, `CreateOptions`).
 pub(super) fn is_well_formed(op: &MultiOp<'_>) -> bool {
     match op {

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::barrier::Round;
+use super::namespaces::Run;
 use crate::auth::{Identities, Identity, textual};
 use crate::session::Lease;
 use crate::types::{ConnId, SessionId, Zxid};
@@ -122,6 +123,8 @@ pub(super) struct Inner {
     pub stats: ConnStats,
     /// Whether somebody waits to be woken for this connection already.
     pub dirty: bool,
+    /// Where it reads.
+    pub reads: Run,
 }
 
 /// One client connection.
@@ -161,6 +164,7 @@ impl Conn {
                 close: None,
                 stats: ConnStats::default(),
                 dirty: false,
+                reads: Run::default(),
             }),
         }
     }

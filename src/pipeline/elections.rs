@@ -1,63 +1,38 @@
-//! What four-letter words tell of elections and of what a leader proposes.
+//! What four-letter words tell of the leader and of what it proposes.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{Counters, measures};
+use super::Counters;
 use crate::ensemble::Leadership;
-
-/// Since when this server has no leader, or is the leader.
-#[derive(Debug, Default)]
-struct Since {
-    looking: Option<Instant>,
-    leading: Option<Instant>,
-}
 
 #[derive(Debug, Default)]
 pub struct Elections {
-    since: Mutex<Since>,
+    /// Since when this server leads.
+    leading: Mutex<Option<Instant>>,
     pub proposal_sizes: Sizes,
-    /// Elections that had an end.
-    held: AtomicU64,
 }
 
 impl Elections {
     /// Who leads has changed.
     pub(super) fn note(&self, now: Leadership) {
-        let mut since = self.since.lock();
-        let begins = Instant::now();
-        let led = since.leading.take().is_some();
+        let mut leading = self.leading.lock();
         let leads = matches!(now, Leadership::Leading { .. });
-        if led != leads {
+        if leading.is_some() != leads {
             metrics::counter!("meerkat_leadership_changes").increment(1);
         }
-        match now {
-            Leadership::Unknown => {
-                if since.looking.is_none() {
-                    metrics::counter!("looking_count").increment(1);
-                    since.looking = Some(begins);
-                }
-                return;
-            }
-            Leadership::Leading { .. } => {
-                since.leading = Some(begins);
-                self.proposal_sizes.reset();
-            }
-            Leadership::Following { .. } => {}
-        }
-        if let Some(looking) = since.looking.take() {
-            let took = measures::ms(begins.duration_since(looking));
-            metrics::histogram!("election_time").record(took);
-            self.held.fetch_add(1, Ordering::Relaxed);
+        *leading = leads.then(Instant::now);
+        if leads {
+            self.proposal_sizes.reset();
         }
     }
 
     /// How long this server has led; `None` when it does not.
     #[must_use]
     pub fn leading_for(&self) -> Option<Duration> {
-        self.since.lock().leading.map(|since| since.elapsed())
+        self.leading.lock().map(|since| since.elapsed())
     }
 }
 
@@ -92,16 +67,27 @@ impl Default for Sizes {
 
 impl Sizes {
     pub(super) fn record(&self, bytes: usize) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.last.store(bytes, Ordering::Relaxed);
-        self.max.fetch_max(bytes, Ordering::Relaxed);
-        let less = |min: i64| (min == NEVER || bytes < min).then_some(bytes);
+        self.record_all(std::iter::once(bytes));
+    }
+
+    pub(super) fn record_all(&self, sizes: impl Iterator<Item = usize>) {
+        let sizes = sizes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        let seen = sizes.fold(None, |seen, bytes| {
+            let (least, most) = seen.map_or((bytes, bytes), |(least, most, _)| (least, most));
+            Some((bytes.min(least), bytes.max(most), bytes))
+        });
+        let Some((least, most, last)) = seen else {
+            return;
+        };
+        self.last.store(last, Ordering::Relaxed);
+        self.max.fetch_max(most, Ordering::Relaxed);
+        let less = |min: i64| (min == NEVER || least < min).then_some(least);
         let _ = self
             .min
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    pub(super) fn reset(&self) {
+    pub fn reset(&self) {
         for size in [&self.last, &self.min, &self.max] {
             size.store(NEVER, Ordering::Relaxed);
         }
@@ -119,27 +105,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn elections_are_timed_from_the_first_moment_without_a_leader() {
+    fn whoever_leads_no_more_says_so() {
         let elections = Elections::default();
-        let follow = Leadership::Following { leader: 2, term: 1 };
-        elections.note(follow);
-        assert_eq!(
-            elections.held.load(Ordering::Relaxed),
-            0,
-            "nothing was missed"
-        );
-        for now in [
-            Leadership::Unknown,
-            Leadership::Unknown,
-            Leadership::Leading { term: 2 },
-        ] {
-            elections.note(now);
-        }
-        assert_eq!(elections.held.load(Ordering::Relaxed), 1);
-        assert!(elections.leading_for().is_some());
-        elections.note(follow);
         assert!(elections.leading_for().is_none());
-        assert_eq!(elections.held.load(Ordering::Relaxed), 1);
+        elections.note(Leadership::Leading { term: 2 });
+        assert!(elections.leading_for().is_some());
+        elections.note(Leadership::Following { leader: 2, term: 3 });
+        assert!(elections.leading_for().is_none());
     }
 
     #[test]
@@ -150,5 +122,8 @@ mod tests {
         sizes.record(20);
         sizes.record(40);
         assert_eq!(sizes.get(), [40, 20, 50]);
+        sizes.record_all([60, 10, 30].into_iter());
+        sizes.record_all(std::iter::empty());
+        assert_eq!(sizes.get(), [30, 10, 60]);
     }
 }

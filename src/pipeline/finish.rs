@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use jute::proto::{ReplyHeader, event_type, perms};
 use jute::{Encode as _, ErrorCode, OpCode, frame};
+use metrics::Histogram;
 
 use super::conn::{Conn, Inner, Slot, put_event, put_header};
-use super::measures::record_us;
+use super::measures::{ms_since, record_us};
+use super::namespaces::Run;
 use super::prep::{Caller, WatchAccess};
 use super::slow::{Answered, Stage};
 use super::{Close, Connections, Core, wall_clock_ms};
 use crate::ensemble::Committed;
 use crate::op::reconfig::{BEGIN_CONFIG, END_RECONFIG};
-use crate::op::{Change, ChangeKind, Flags, Reply};
+use crate::op::{self, Change, ChangeKind, Flags, Reply};
 use crate::state::restoring::{RESTORE_END, is_restore};
 use crate::state::{Applied, LogPosition, Request, State, entry};
 use crate::tree::{AclEntry, path};
@@ -32,6 +34,9 @@ struct Finish<'a> {
     now_ms: i64,
     /// From the leader's stamp until now.
     age: Duration,
+    /// Requests of this server's connections.
+    own: u64,
+    writes: Run,
 }
 
 impl Core {
@@ -63,21 +68,39 @@ impl Core {
                 now: Instant::now(),
                 now_ms,
                 age: Duration::from_millis(age_ms.unsigned_abs()),
+                own: 0,
+                writes: Run::default(),
             };
             let began = (finish.now, count);
             for request in requests {
                 finish.answer_reads_before(&state, &request);
+                let closes = request.op == OpCode::CLOSE_SESSION && self.is_leading();
+                let since = closes.then(Instant::now);
                 let applied = state.evaluate(&header, &request);
+                if let Some(since) = since {
+                    self.counters.measures.close_session.record(ms_since(since));
+                }
                 finish.finish(&state, &request, applied);
                 count += 1;
             }
+            finish.writes.flush();
             self.note_checkpoint(&state);
             let measures = &self.counters.measures;
-            let us = latency_us(Instant::now(), began.0);
-            record_us(&measures.apply, us, 1);
-            measures.propagation.record(age_ms as f64);
+            let requests = count - began.1;
+            let len = usize::try_from(requests).unwrap_or(usize::MAX);
+            let each_ms = ms_since(began.0) / requests.max(1) as f64;
+            measures.apply.record_many(each_ms, len);
+            measures.propagation.record_many(age_ms as f64, len);
+            if self.settings.is_ensemble() {
+                measures.commits_queued.increment(requests);
+                let own = usize::try_from(finish.own).unwrap_or(usize::MAX).min(len);
+                measures.own_committed.record_many(age_ms as f64, own);
+                measures
+                    .foreign_committed
+                    .record_many(age_ms as f64, len - own);
+            }
             if !self.is_leading() {
-                measures.followed.increment(count - began.1);
+                measures.followed.increment(requests);
             }
         }
         for conn in dirty {
@@ -106,6 +129,7 @@ impl Core {
     ) {
         let (now, now_ms) = (Instant::now(), wall_clock_ms());
         let mut outbox = std::mem::take(&mut inner.outbox);
+        let (before, mut replies, mut event_bytes) = (outbox.len(), 0, 0);
         while let Some(slot) = inner.in_flight.pop_front() {
             let (xid, op, since) = match slot {
                 Slot::Write { .. } => {
@@ -143,7 +167,15 @@ impl Core {
                         session: inner.session,
                         identities: &identities,
                     };
-                    caller.read(state, watches, xid, op, &body, &mut outbox);
+                    let begun = Instant::now();
+                    let start = outbox.len();
+                    event_bytes += caller.read(state, watches, xid, op, &body, &mut outbox);
+                    let namespaces = &self.counters.measures.namespaces;
+                    namespaces.read(&mut inner.reads, op, &body, &outbox[start..]);
+                    if self.settings.is_ensemble() {
+                        let measures = &self.counters.measures;
+                        measures.read_apply.record(ms_since(begun));
+                    }
                     let waited_us = latency_us(now, since);
                     if self.slow.is_slow(waited_us) {
                         let answered = Answered {
@@ -163,8 +195,13 @@ impl Core {
             record_us(&self.counters.measures.read, latency_us, 1);
             self.counters.latency.record(latency_us, 1);
             self.counters.packets_sent.fetch_add(1, Ordering::Relaxed);
+            replies += 1;
             inner.answered(xid, op, state.zxid(), latency_us, now_ms);
         }
+        inner.reads.flush();
+        let bytes = outbox.len() - before - event_bytes - replies * frame::HEADER_LEN;
+        let measures = &self.counters.measures;
+        measures.response_bytes.increment(bytes as u64);
         inner.outbox = outbox;
     }
 }
@@ -172,6 +209,13 @@ impl Core {
 fn latency_us(now: Instant, since: Instant) -> u64 {
     let latency = now.saturating_duration_since(since);
     u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Measures how many watches a change has fired; upstream leaves out those that nobody watches.
+fn note_fired(histogram: &Histogram, watches: usize) {
+    if watches > 0 {
+        histogram.record(watches as f64);
+    }
 }
 
 impl Finish<'_> {
@@ -216,6 +260,11 @@ impl Finish<'_> {
                 }
             }
             _ => {}
+        }
+        if let Some(path) = op::over_quota(request.op, request.body, &applied.result)
+            && self.core.is_leading()
+        {
+            self.core.counters.measures.namespaces.quota_exceeded(&path);
         }
         if matches!(request.op, OpCode::RECONFIG | END_RECONFIG) {
             self.core.reconfig_wake.notify_one();
@@ -284,13 +333,13 @@ impl Finish<'_> {
             .counters
             .outstanding
             .fetch_sub(1, Ordering::Relaxed);
+        let before = inner.outbox.len();
         match &applied.result {
             Ok(Reply::Session { id, password, .. }) => {
                 self.answer_handshake(&mut inner, *id, password);
                 self.connections.by_session.insert(*id, conn.id);
             }
             Ok(reply) => {
-                let before = inner.outbox.len();
                 let mark = frame::begin_frame(&mut inner.outbox);
                 ReplyHeader {
                     xid,
@@ -300,15 +349,23 @@ impl Finish<'_> {
                 .encode(&mut inner.outbox);
                 reply.encode(&mut inner.outbox);
                 frame::end_frame(&mut inner.outbox, mark);
-                let bytes = inner.outbox.len() - before;
-                self.core.counters.client_responses.record(bytes);
             }
             // Never told: the session speaks by another connection (`FinalRequestProcessor`).
             Err(ErrorCode::SESSION_MOVED) => inner.close = Some(Close::Now),
             Err(code) => put_header(xid, applied.zxid.0, *code, &mut inner.outbox),
         }
+        let bytes = (inner.outbox.len() - before).checked_sub(frame::HEADER_LEN);
+        if let Some(bytes) = bytes.filter(|_| op != OpCode::CREATE_SESSION) {
+            let counters = &self.core.counters;
+            counters.client_responses.record(bytes);
+            counters.measures.response_bytes.increment(bytes as u64);
+        }
         let latency_us = latency_us(self.now, since);
         record_us(&self.core.counters.measures.write, latency_us, 1);
+        self.own += 1;
+        if self.core.settings.is_ensemble() {
+            record_us(&self.core.counters.measures.own_write, latency_us, 1);
+        }
         self.count_answer(&mut inner, xid, op, applied.zxid, latency_us);
         if op == OpCode::CLOSE_SESSION {
             inner.close = Some(Close::AfterFlush);
@@ -376,19 +433,25 @@ impl Finish<'_> {
             ChangeKind::Deleted => (event_type::NODE_DELETED, self.watches.deleted(&change.path)),
         };
         let measures = &self.core.counters.measures;
-        match change.kind {
+        let data = match change.kind {
+            ChangeKind::Deleted => None,
+            ChangeKind::Created | ChangeKind::DataChanged => state.tree.find(&change.path),
+        };
+        let data = data.and_then(|id| state.tree.data(id));
+        let namespaces = &measures.namespaces;
+        namespaces.written(&mut self.writes, &change.path, data.map_or(0, <[u8]>::len));
+        let fired = match change.kind {
             ChangeKind::Created => &measures.created_watches,
             ChangeKind::DataChanged => &measures.changed_watches,
             ChangeKind::Deleted => &measures.deleted_watches,
-        }
-        .record(heard.len() as f64);
+        };
+        note_fired(fired, heard.len());
         self.tell(state, &heard, zxid, kind, &change.path, &change.acl);
         if change.kind != ChangeKind::DataChanged {
             let parent = path::parent_for_clients(&change.path);
             let heard = self.watches.children_changed(parent);
             let kind = event_type::NODE_CHILDREN_CHANGED;
-            let children = &self.core.counters.measures.children_watches;
-            children.record(heard.len() as f64);
+            note_fired(&self.core.counters.measures.children_watches, heard.len());
             self.tell(state, &heard, zxid, kind, parent, &change.parent_acl);
         }
     }
@@ -423,8 +486,9 @@ impl Finish<'_> {
             } else {
                 let before = inner.outbox.len();
                 put_event(zxid.0, kind, path, &mut inner.outbox);
-                let bytes = (inner.outbox.len() - before) as u64;
-                self.core.counters.measures.watch_bytes.increment(bytes);
+                let bytes = inner.outbox.len() - before - frame::HEADER_LEN;
+                let sent = &self.core.counters.measures.watch_bytes;
+                sent.increment(bytes as u64);
                 conn.event_waits(self.now);
                 inner.stats.sent += 1;
                 self.core

@@ -221,8 +221,9 @@ async fn exchange(
         }
         while sent.unaccepted.len() < UNACCEPTED_MAX
             && !writer.is_full()
-            && let Some(batch) = core.proposals.pop()
+            && let Some(popped) = core.proposals.pop()
         {
+            let batch = popped.batch;
             let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
             let requests = batch.into_encoded();
             let number = sent.next;

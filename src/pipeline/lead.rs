@@ -23,6 +23,7 @@ use crate::collections::HashMap;
 use crate::ensemble::{Ensemble, Leadership, Link, LinkHandler, LinkWriter, ProposeError};
 use crate::session::{PASSWORD_LEN, is_password};
 use crate::state::BatchHeader;
+use crate::state::entry::lengths;
 use crate::types::SessionId;
 
 /// Pause before an entry is proposed again that was refused.
@@ -134,20 +135,28 @@ async fn lead(core: &Arc<Core>, ensemble: &Arc<Ensemble>, term: u64) {
 async fn write_entries(core: &Arc<Core>, ensemble: &Arc<Ensemble>) {
     let mut stopping = core.stopping.subscribe();
     loop {
-        if let Some(batch) = core.proposals.pop() {
+        if let Some(popped) = core.proposals.pop() {
             let header = BatchHeader {
                 flags: core.settings.flags,
                 time_ms: wall_clock_ms(),
             };
+            let (batch, requests) = (popped.batch, popped.waiting);
             let measures = &core.counters.measures;
-            measures.proposed.increment(batch.len() as u64);
+            let len = batch.len();
+            measures.prep_queued.increment(len as u64);
+            measures.prep_queue_size.record_many(requests as f64, len);
+            let waited_ms = ms_since(popped.since);
+            measures.prep_queue_time.record_many(waited_ms, len);
+            measures.proposed.increment(len as u64);
             let payload = batch.seal(header);
-            core.counters.elections.proposal_sizes.record(payload.len());
+            let sizes = &core.counters.elections.proposal_sizes;
+            sizes.record_all(lengths(&payload));
             let since = std::time::Instant::now();
             write_entry(ensemble, payload).await;
             let ms = ms_since(since);
+            measures.committed.increment(len as u64);
             measures.commit.record(ms);
-            measures.quorum_ack.record(ms);
+            measures.quorum_ack.record_many(ms, len);
         } else if *stopping.borrow() {
             core.drained.send_replace(true);
             // For the next leader, unless nobody takes over.
@@ -458,6 +467,7 @@ async fn serve_open(
                         }
                     }
                     Message::Attach { ticket, session, timeout_ms, password } => {
+                        core.counters.measures.revalidations.increment(1);
                         let attach = core.attach(session, timeout_ms, &password);
                         core.announce_move(session, attach, Some(link.peer));
                         put(writer, &Message::Attached { ticket, attach: attach.unwrap_or(0) });

@@ -6,7 +6,8 @@
 //!   leader; `messages` is what servers say to each other for that.
 //! * `asks`, `barrier`: what only the leader knows: who owns a session, how far reads must wait.
 //! * `audit`: who wrote what, for the audit log.
-//! * `elections`: how long they took, for those who ask.
+//! * `elections`: since when this server leads, and what it has proposed.
+//! * `namespaces`: how much is read and written below each top-level znode.
 //! * `restore`: sends a whole state through the log.
 //! * `slow`: says which requests took long, and where.
 //! * `finish`: applies committed entries, fires watches, answers.
@@ -41,6 +42,7 @@ mod follow;
 mod lead;
 mod measures;
 mod messages;
+mod namespaces;
 mod prep;
 mod proposals;
 mod reconfig;
@@ -178,7 +180,8 @@ pub struct Counters {
     pub connections_rejected: AtomicU64,
     pub outbox_overflows: AtomicU64,
     pub events_sent: AtomicU64,
-    pub connections_accepted: AtomicU64,
+    /// Connect requests; a four-letter word is none.
+    pub connects: AtomicU64,
     pub sessionless_expired: AtomicU64,
     pub bytes_received: AtomicU64,
     pub auth_failed: AtomicU64,
@@ -192,6 +195,21 @@ impl Counters {
         self.packets_sent.store(0, Ordering::Relaxed);
         self.latency.reset();
         self.client_responses.reset();
+    }
+
+    /// What `srst` resets as well when nobody scrapes: everything that is counted for the metrics.
+    pub fn reset_metrics(&self) {
+        for counter in [
+            &self.sessions_expired,
+            &self.connections_rejected,
+            &self.outbox_overflows,
+            &self.events_sent,
+            &self.connects,
+            &self.sessionless_expired,
+            &self.bytes_received,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
     }
 }
 

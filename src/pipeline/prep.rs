@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 
 use super::asks::{Ask, Reattach};
 use super::conn::{Conn, Handshake, Inner, Slot, put_event, put_header};
-use super::measures::record_us;
+use super::measures::{ms, record_us};
+use super::namespaces::Run;
 use super::slow::Answered;
 use super::{Close, Core, IN_FLIGHT_MAX, LocalSessionsMode, Service, session_txn, wall_clock_ms};
 use crate::auth::{Identities, Identity};
@@ -74,7 +75,8 @@ pub(super) struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// Evaluates a read and appends its reply, behind the events that it replays.
+    /// Evaluates a read and appends its reply, behind the events that it replays. Returns the bytes
+    /// of those.
     pub(super) fn read(
         &self,
         state: &State,
@@ -83,7 +85,7 @@ impl Caller<'_> {
         op: OpCode,
         body: &[u8],
         out: &mut BytesMut,
-    ) {
+    ) -> usize {
         let mut seen = Seen::default();
         let start = out.len();
         let mark = frame::begin_frame(out);
@@ -121,17 +123,20 @@ impl Caller<'_> {
                 put_header(xid, state.zxid().0, code, out);
             }
         }
+        let mut event_bytes = 0;
         if !seen.events.is_empty() {
             let reply = out.split_off(start);
             for (kind, path) in &seen.events {
                 // Replayed events carry no zxid: nobody knows which change it was.
                 put_event(-1, *kind, path, out);
             }
+            event_bytes = out.len() - start;
             out.unsplit(reply);
         }
         if !seen.interests.is_empty() {
             watches.with(|table| self.register(table, seen.interests));
         }
+        event_bytes
     }
 
     fn register<'r>(
@@ -159,9 +164,6 @@ impl Core {
         let id = ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed));
         let conn = Arc::new(Conn::new(id, peer, wall_clock_ms()));
         self.connections.lock().by_id.insert(id, Arc::clone(&conn));
-        self.counters
-            .connections_accepted
-            .fetch_add(1, Ordering::Relaxed);
         conn
     }
 
@@ -201,6 +203,7 @@ impl Core {
         self.counters
             .packets_received
             .fetch_add(1, Ordering::Relaxed);
+        self.counters.connects.fetch_add(1, Ordering::Relaxed);
         let state = self.state.read();
         if request.last_zxid_seen > state.zxid().0 {
             let (seen, own) = (request.last_zxid_seen, state.zxid().0);
@@ -369,13 +372,18 @@ struct Turn<'a> {
     last: Option<(i32, OpCode)>,
     /// Where the last reply to a read begins in `out`.
     last_reply: usize,
+    /// Where the turn's replies begin in `out`, and what is between them that is none.
+    first_reply: usize,
+    event_bytes: usize,
+    reads: Run,
 }
 
 impl<'a> Turn<'a> {
     fn begin(core: &'a Core, conn: &'a Conn, out: &'a mut BytesMut, since: Instant) -> Self {
         let close = conn.take_outbox(out);
-        let inner = conn.lock();
+        let mut inner = conn.lock();
         Self {
+            reads: std::mem::take(&mut inner.reads),
             identities: Arc::clone(&inner.identities),
             session: inner.session,
             began_local: inner.began_local,
@@ -387,6 +395,8 @@ impl<'a> Turn<'a> {
             close,
             core,
             conn,
+            first_reply: out.len(),
+            event_bytes: 0,
             out,
             since,
             received: 0,
@@ -480,7 +490,11 @@ impl<'a> Turn<'a> {
                 };
                 let mut watches = WatchAccess::Shared(&self.core.watches);
                 self.last_reply = self.out.len();
-                caller.read(state, &mut watches, xid, op, &body, self.out);
+                let events = caller.read(state, &mut watches, xid, op, &body, self.out);
+                self.event_bytes += events;
+                let reply = &self.out[self.last_reply..];
+                let namespaces = &self.core.counters.measures.namespaces;
+                namespaces.read(&mut self.reads, op, &body, reply);
                 self.answer(xid, op);
             }
             Road::Read => {
@@ -620,7 +634,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Counts, and leaves the connection's fate where its task finds it.
-    fn end(self, zxid: i64) -> Option<Close> {
+    fn end(mut self, zxid: i64) -> Option<Close> {
         let counters = &self.core.counters;
         let latency = self.since.elapsed();
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
@@ -632,6 +646,16 @@ impl<'a> Turn<'a> {
             .fetch_add(self.answered, Ordering::Relaxed);
         counters.latency.record(latency_us, self.answered);
         record_us(&counters.measures.read, latency_us, self.answered);
+        let bytes = self.out.len() - self.first_reply - self.event_bytes;
+        if let Ok(answered) = usize::try_from(self.answered) {
+            let bytes = bytes.saturating_sub(answered * frame::HEADER_LEN);
+            counters.measures.response_bytes.increment(bytes as u64);
+        }
+        if self.answered > 0 && self.core.settings.is_ensemble() {
+            let len = usize::try_from(self.answered).unwrap_or(usize::MAX);
+            let each_ms = ms(latency) / len as f64;
+            counters.measures.read_apply.record_many(each_ms, len);
+        }
         if let Some((xid, op)) = self.last
             && self.core.slow.is_slow(latency_us)
         {
@@ -644,11 +668,14 @@ impl<'a> Turn<'a> {
             };
             self.core.slow.say_read(&answered, 0, latency);
         }
+        self.reads.flush();
         let mut inner: parking_lot::MutexGuard<'_, Inner> = self.conn.lock();
+        inner.reads = self.reads;
         inner.stats.received += self.received;
         if let Some((xid, op)) = self.last {
             // The last one stands for those of its turn.
-            if let Some(bytes) = self.out.len().checked_sub(self.last_reply) {
+            let bytes = self.out.len().checked_sub(self.last_reply);
+            if let Some(bytes) = bytes.and_then(|bytes| bytes.checked_sub(frame::HEADER_LEN)) {
                 counters.client_responses.record(bytes);
             }
             inner.answered(

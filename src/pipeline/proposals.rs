@@ -1,6 +1,7 @@
 //! Requests that wait for their entry, or for the way to the leader.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use jute::OpCode;
 use parking_lot::Mutex;
@@ -19,10 +20,32 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// connections stop at `globalOutstandingLimit` and at [`IN_FLIGHT_MAX`](super::IN_FLIGHT_MAX).
 pub(super) const WAITING_MAX: usize = 64;
 
+/// A batch, since its first request.
+struct Queued {
+    batch: Batch,
+    since: Instant,
+}
+
+impl Queued {
+    fn now(batch: Batch) -> Self {
+        let since = Instant::now();
+        Self { batch, since }
+    }
+}
+
+/// A batch that was taken out.
+pub(super) struct Popped {
+    pub batch: Batch,
+    /// When the first of its requests came.
+    pub since: Instant,
+    /// Requests that waited, its own among them.
+    pub waiting: usize,
+}
+
 #[derive(Default)]
 struct Waiting {
     /// Never empty batches; the last one is being filled.
-    batches: VecDeque<Batch>,
+    batches: VecDeque<Queued>,
     /// While the leader stops: how many of the batches it still takes. What comes behind them is
     /// for the next leader, and nothing is accepted from other servers.
     left: Option<usize>,
@@ -80,33 +103,39 @@ impl Proposals {
     fn fill(guard: &mut Waiting, count: usize, bytes: usize, fill: impl FnOnce(&mut Batch)) {
         let is_open = guard.batches.len() > guard.left.unwrap_or(0);
         let waiting = &mut guard.batches;
-        let has_room = |batch: &Batch| {
+        let has_room = |Queued { batch, .. }: &Queued| {
             batch.len() + count <= BATCH_LEN_MAX && batch.byte_len() + bytes <= BATCH_BYTES_MAX
         };
         if !is_open || !waiting.back().is_some_and(has_room) {
-            waiting.push_back(Batch::new());
+            waiting.push_back(Queued::now(Batch::new()));
         }
-        if let Some(batch) = waiting.back_mut() {
-            fill(batch);
+        if let Some(last) = waiting.back_mut() {
+            fill(&mut last.batch);
         }
     }
 
-    pub(super) fn pop(&self) -> Option<Batch> {
+    pub(super) fn pop(&self) -> Option<Popped> {
         let mut waiting = self.waiting.lock();
         if let Some(left) = &mut waiting.left {
             *left = left.checked_sub(1)?;
         }
-        let batch = waiting.batches.pop_front();
+        let lengths = waiting.batches.iter().map(|queued| queued.batch.len());
+        let requests = lengths.sum();
+        let queued = waiting.batches.pop_front();
         drop(waiting);
         self.room.notify_waiters();
-        batch
+        queued.map(|Queued { batch, since }| Popped {
+            batch,
+            since,
+            waiting: requests,
+        })
     }
 
     /// Puts batches back that were taken and not sent, in their order.
     pub(super) fn put_back(&self, batches: impl DoubleEndedIterator<Item = Batch>) {
         let mut waiting = self.waiting.lock();
         for batch in batches.rev() {
-            waiting.batches.push_front(batch);
+            waiting.batches.push_front(Queued::now(batch));
         }
         drop(waiting);
         self.wake.notify_one();
@@ -115,7 +144,9 @@ impl Proposals {
     /// Replaces what waits.
     pub(super) fn rework(&self, rework: impl FnOnce(VecDeque<Batch>) -> VecDeque<Batch>) {
         let mut waiting = self.waiting.lock();
-        waiting.batches = rework(std::mem::take(&mut waiting.batches));
+        let batches = std::mem::take(&mut waiting.batches);
+        let batches = rework(batches.into_iter().map(|queued| queued.batch).collect());
+        waiting.batches = batches.into_iter().map(Queued::now).collect();
     }
 
     /// Returns when something may wait.

@@ -249,8 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 tokio::select! {
                     biased;
                     sent = self.stream.write_buf(&mut self.out) => {
-                        let bytes = &self.shared.core().counters.measures.response_bytes;
-                        bytes.increment(sent? as u64);
+                        sent?;
                     }
                     () = self.conn.wake.notified() => {
                         if self.conn.closing() == Some(Close::Now) {

@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::ensemble::{Ensemble, Leadership};
 use crate::pipeline::{Core, Service};
@@ -33,7 +33,6 @@ pub(super) struct Patience {
 /// Begins to serve when the state is as new as the leader's, and ceases when contact is lost.
 pub(super) async fn run(core: Arc<Core>, ensemble: Arc<Ensemble>, patience: Patience) {
     loop {
-        let begun = Instant::now();
         let mut caught_up = pin!(core.catch_up());
         let goes_on = loop {
             if let Ok(goes_on) = timeout(LOOK, &mut caught_up).await {
@@ -48,8 +47,6 @@ pub(super) async fn run(core: Arc<Core>, ensemble: Arc<Ensemble>, patience: Pati
         if !goes_on {
             return;
         }
-        let away_ms = begun.elapsed().as_secs_f64() * 1000.0;
-        metrics::histogram!("unavailable_time").record(away_ms);
         // A leader that serves nobody does not even begin to.
         let mut serving = None;
         while ensemble.status().out_of_touch <= patience.serving {

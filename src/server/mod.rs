@@ -10,6 +10,7 @@ mod doors;
 mod dynamic_file;
 mod health;
 mod listener;
+mod outage;
 mod reaper;
 #[cfg(simulation)]
 pub(crate) mod simulated;
@@ -153,7 +154,9 @@ impl Server {
         // Nothing is measured before this.
         admin::metrics::install();
         let metrics_listener = match &config.metrics {
-            MetricsProvider::Prometheus { listen: address } => Some(listen(address, None)?),
+            MetricsProvider::Prometheus {
+                listen: address, ..
+            } => Some(listen(address, None)?),
             MetricsProvider::Default | MetricsProvider::Null => None,
         };
         let admin_listener = admin_listener(&config)?;
@@ -190,6 +193,7 @@ impl Server {
                 Arc::clone(&ensemble),
                 patience,
             ));
+            tokio::spawn(outage::measure(Arc::clone(&core), Arc::clone(&ensemble)));
         }
         let sources = Sources {
             core: Arc::clone(&core),
@@ -509,6 +513,9 @@ fn options(config: &Config, server_id: u64) -> Options {
     }
 }
 
+/// How late the lease clock's timer must be for a pause.
+const PAUSE_MIN_MS: u128 = 2;
+
 /// Advances the lease clock and expires sessions.
 async fn drive_leases(core: Arc<Core>) {
     let step = Duration::from_millis(LEASE_STEP_MS.unsigned_abs());
@@ -523,9 +530,12 @@ async fn drive_leases(core: Arc<Core>) {
         let elapsed_ms = now.duration_since(last).as_millis();
         // What is rounded down here is not lost: it is counted with the next step.
         last += Duration::from_millis(u64::try_from(elapsed_ms).unwrap_or(u64::MAX));
-        // Upstream measures how late its own timer is, too, and calls it the JVM's pauses.
+        // Upstream measures how late its own timer is, too, and calls it the JVM's pauses. A timer is
+        // always a little late.
         let late = elapsed_ms.saturating_sub(step.as_millis());
-        pauses.record(late as f64);
+        if late >= PAUSE_MIN_MS {
+            pauses.record(late as f64);
+        }
         core.advance_lease_clock(i64::try_from(elapsed_ms).unwrap_or(i64::MAX), step_max_ms);
         core.expire_sessions();
     }

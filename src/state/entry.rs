@@ -201,6 +201,43 @@ pub fn open(payload: &[u8]) -> Option<(BatchHeader, Requests<'_>)> {
     ))
 }
 
+/// The bytes that each request of a payload takes, without reading them.
+pub fn lengths(payload: &[u8]) -> impl Iterator<Item = usize> {
+    let whole = payload.split_first_chunk::<HEADER_LEN>();
+    let requests = whole.filter(|(header, _)| header[0] == FORMAT_VERSION);
+    let mut rest = requests.map_or(&[][..], |(_, rest)| rest);
+    std::iter::from_fn(move || {
+        let before = rest.len();
+        skip_request(&mut rest)?;
+        Some(before - rest.len())
+    })
+}
+
+fn skip_request(bytes: &mut &[u8]) -> Option<()> {
+    /// Bytes in front of the identities.
+    const FIXED_LEN: usize = 40;
+    fn skip<'a>(bytes: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+        let skipped;
+        (skipped, *bytes) = bytes.split_at_checked(len)?;
+        Some(skipped)
+    }
+    fn number(bytes: &mut &[u8]) -> Option<i32> {
+        let four = skip(bytes, size_of::<i32>())?;
+        four.try_into().ok().map(i32::from_be_bytes)
+    }
+    fn skip_field(bytes: &mut &[u8]) -> Option<()> {
+        // A null has no bytes.
+        let len = usize::try_from(number(bytes)?).unwrap_or(0);
+        skip(bytes, len).map(|_| ())
+    }
+    skip(bytes, FIXED_LEN)?;
+    for _ in 0..number(bytes)? {
+        skip_field(bytes)?;
+        skip_field(bytes)?;
+    }
+    skip_field(bytes)
+}
+
 /// The requests of an entry, in order. Stops at bytes that are no request.
 pub struct Requests<'a> {
     reader: Reader<'a>,
@@ -284,6 +321,15 @@ mod tests {
         assert_eq!(requests[0].origin, origin);
         assert_eq!(requests[0].identities(), identities);
         assert_eq!(requests[0].body, b"body");
+        let lengths_of = |payload: &[u8]| lengths(payload).collect::<Vec<_>>();
+        let all = lengths_of(&payload);
+        assert_eq!(all.len(), 2);
+        assert_eq!(HEADER_LEN + all.iter().sum::<usize>(), payload.len());
+        assert_eq!(lengths_of(&[]), [0; 0], "an entry of Raft's own");
+        for cut in 0..payload.len() {
+            let whole = if cut < HEADER_LEN + all[0] { 0 } else { 1 };
+            assert_eq!(lengths_of(&payload[..cut]), all[..whole], "cut at {cut}");
+        }
         for cut in 0..payload.len() {
             if let Some((_, requests)) = open(&payload[..cut]) {
                 assert!(requests.count() < 2, "a cut entry has fewer requests");

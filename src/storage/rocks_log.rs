@@ -328,9 +328,9 @@ impl Log for RocksLog {
         let took = begun.elapsed();
         if self.fsync {
             end.set(next)?;
+            self.fsynctime.record(took.as_secs_f64() * 1000.0);
+            self.own_fsynctime.record(took.as_secs_f64() * 1000.0);
         }
-        self.fsynctime.record(took.as_secs_f64() * 1000.0);
-        self.own_fsynctime.record(took.as_secs_f64() * 1000.0);
         if took > self.warn_above {
             metrics::counter!("meerkat_slow_fsyncs").increment(1);
             tracing::warn!(took_ms = took.as_millis(), "writing the log was slow");

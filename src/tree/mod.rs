@@ -32,7 +32,7 @@ use siphasher::sip::SipHasher13;
 
 pub use acl::{AclEntry, AclId, AclList, AclTable};
 pub use node::{NodeId, Owner, SLOT_BYTES};
-pub use quota::{QuotaVerdict, StatsTrack};
+pub use quota::{QuotaSums, QuotaVerdict, StatsTrack};
 
 use crate::collections::HashMap;
 use crate::types::{SessionId, Zxid};

@@ -5,6 +5,8 @@
 //! Upstream: `Quotas.java`, `StatsTrack.java`. Text that does not parse counts as unlimited, or as
 //! zero in the totals: upstream dies of it while applying.
 
+use std::collections::BTreeMap;
+
 use super::journal::{Content, Undo};
 use super::{DataTree, NodeId, signed};
 use crate::collections::HashSet;
@@ -147,7 +149,51 @@ pub enum QuotaVerdict {
     Unreadable,
 }
 
+/// Limits and totals below one top-level znode, summed up over its quotas: upstream adds a -1 for
+/// each that is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QuotaSums {
+    pub count_limit: i64,
+    pub bytes_limit: i64,
+    pub count_usage: i64,
+    pub bytes_usage: i64,
+}
+
 impl DataTree {
+    /// The quotas by top-level znode, as far as `paths_max` of them tell (`QuotaMetricsUtils.java`).
+    /// A hard limit goes before a soft one.
+    #[must_use]
+    pub fn quota_sums(&self, paths_max: usize) -> BTreeMap<String, QuotaSums> {
+        let mut all = BTreeMap::<String, QuotaSums>::new();
+        for subject in self.quota_paths.paths.iter().take(paths_max) {
+            let Some(top) = subject.split('/').nth(1).filter(|top| !top.is_empty()) else {
+                continue;
+            };
+            let read = |name| {
+                let id = self.find(&format!("{QUOTA_ROOT}{subject}/{name}"))?;
+                StatsTrack::parse(self.data(id))
+            };
+            let sums = all.entry(top.to_owned()).or_default();
+            let add = |sum: &mut i64, more: i64| *sum = sum.saturating_add(more);
+            if let Some(limits) = read(LIMITS) {
+                let of = |hard: i64, soft: i64| if hard > -1 { hard } else { soft };
+                add(
+                    &mut sums.count_limit,
+                    of(limits.count_hard_limit, limits.count),
+                );
+                add(
+                    &mut sums.bytes_limit,
+                    of(limits.bytes_hard_limit, limits.bytes),
+                );
+            }
+            if let Some(totals) = read(STATS) {
+                add(&mut sums.count_usage, totals.count);
+                add(&mut sums.bytes_usage, totals.bytes);
+            }
+        }
+        all
+    }
+
     /// Whether a hard limit forbids `path` to grow by so much.
     #[must_use]
     pub fn quota_forbids(&self, path: &str, count_diff: i64, bytes_diff: i64) -> QuotaVerdict {

@@ -4,6 +4,7 @@
 //! [`recorder`](super::recorder). A figure that this server does not have now, as a former leader's
 //! followers, is not there.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use tokio::sync::watch;
 use super::Sources;
 use super::facts;
 use super::http;
+use crate::config::MetricsProvider;
+
 use super::recorder::{self, Measured, Series};
 
 /// How long a scraper's connection may be idle.
@@ -73,7 +76,8 @@ async fn scrape(
 /// Lines of one kind, each name's type once in front of its series.
 struct Page<'a> {
     text: String,
-    last: String,
+    /// Names whose type is told.
+    begun: BTreeSet<String>,
     /// Only these names, unless there are none.
     names: &'a [String],
 }
@@ -84,11 +88,12 @@ impl Page<'_> {
     }
 
     fn begin(&mut self, name: &str, kind: &str) {
-        if self.last != name {
-            write_help_line(&mut self.text, name, None, None, absent::help(name));
-            write_type_line(&mut self.text, name, None, None, kind);
-            name.clone_into(&mut self.last);
+        if self.begun.contains(name) {
+            return;
         }
+        write_help_line(&mut self.text, name, None, None, help(name));
+        write_type_line(&mut self.text, name, None, None, kind);
+        self.begun.insert(name.to_owned());
     }
 
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
@@ -103,11 +108,7 @@ impl Page<'_> {
             }
             self.text.push('}');
         }
-        let _ = match value.is_nan() {
-            true => writeln!(self.text, " NaN"),
-            // As Java: a double has a point.
-            false => writeln!(self.text, " {value:?}"),
-        };
+        let _ = writeln!(self.text, " {}", facts::java_double(value));
     }
 
     fn single(&mut self, name: &str, kind: &str, value: f64) {
@@ -151,18 +152,33 @@ impl Page<'_> {
     }
 }
 
+/// The help text of a name: upstream repeats the name.
+fn help(name: &str) -> &str {
+    let told = help::TEXTS.iter().find(|(known, _)| *known == name);
+    let told = told.map(|(_, text)| *text);
+    told.or_else(|| absent::reason(name)).unwrap_or(name)
+}
+
 /// Everything, or what is asked for by name.
 fn text(sources: &Sources, names: &[String]) -> String {
     let mut page = Page {
         text: String::new(),
-        last: String::new(),
+        begun: BTreeSet::new(),
         names,
     };
     for (name, value) in facts::gauges(sources) {
         page.single(name, "gauge", value.as_f64());
     }
-    for (name, kind, value) in process::figures() {
-        page.single(name, kind, value);
+    for (series, value) in facts::labelled_gauges(&sources.core) {
+        page.series(&series, "gauge", value.as_f64());
+    }
+    if matches!(
+        sources.config.metrics,
+        MetricsProvider::Prometheus { process: true, .. }
+    ) {
+        for (name, kind, value) in process::figures() {
+            page.single(name, kind, value);
+        }
     }
     for (series, value) in facts::counters(&sources.core) {
         page.series(&series, "counter", value as f64);
@@ -171,7 +187,7 @@ fn text(sources: &Sources, names: &[String]) -> String {
         let quantiles = summary.quantiles([0.5, 0.9, 0.99]);
         page.summary(&series, summary.measured(), quantiles);
     }
-    for (name, kind) in absent::EMPTY_SETS {
+    for (name, kind) in absent::SETS {
         if page.is_asked(name) {
             page.begin(name, kind);
         }
@@ -180,4 +196,5 @@ fn text(sources: &Sources, names: &[String]) -> String {
 }
 
 mod absent;
+mod help;
 mod process;

@@ -329,6 +329,7 @@ mod tests {
             members: [1, 2, 3].map(member).into(),
             heard: [2, 3].map(|id| (id, Duration::ZERO)).into(),
             matched: [1, 2, 3].map(|id| (id, 20_000)).into(),
+            is_lost: false,
             out_of_touch: Duration::ZERO,
             term: 1,
             last_index: 20_000,

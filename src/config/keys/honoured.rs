@@ -259,7 +259,7 @@ pub(super) const STORAGE: &[Row] = &[
     key!(
         Property,
         "audit.enable",
-        "true or false",
+        "true/false",
         Default("false"),
         "Whether each write is said in the audit log, in ZooKeeper's format: who, from where, what, and whether it was done.",
         |draft, setting| {
@@ -332,7 +332,7 @@ pub(super) const STORAGE: &[Row] = &[
     key!(
         Property,
         "datadir.autocreate",
-        "true or false",
+        "true/false",
         Default("true"),
         "Whether missing data directories are created. If not, the server does not start without them.",
         |draft, setting| {
@@ -346,7 +346,7 @@ pub(super) const BEHAVIOUR: &[Row] = &[
     key!(
         Property,
         "extendedTypesEnabled",
-        "true or false",
+        "true/false",
         Default("false"),
         "Whether there are TTL nodes.",
         |draft, setting| {
@@ -357,7 +357,7 @@ pub(super) const BEHAVIOUR: &[Row] = &[
     key!(
         Property,
         "enforceQuota",
-        "true or false",
+        "true/false",
         Default("false"),
         "Whether hard quotas refuse writes; otherwise quotas only warn.",
         |draft, setting| {
@@ -368,7 +368,7 @@ pub(super) const BEHAVIOUR: &[Row] = &[
     key!(
         Property,
         "clientTcpKeepAlive",
-        "true or false",
+        "true/false",
         Default("false"),
         "Whether client sockets ask the system to probe idle peers.",
         |draft, setting| {
@@ -379,7 +379,7 @@ pub(super) const BEHAVIOUR: &[Row] = &[
     key!(
         Flag,
         "readonlymode.enabled",
-        "true or false",
+        "true/false",
         Default("false"),
         "Whether a server without its quorum may serve reads to clients that ask for it.",
         |draft, setting| {
@@ -443,7 +443,7 @@ pub(super) const AUTH: &[Row] = &[
     key!(
         Property,
         "DigestAuthenticationProvider.enabled",
-        "true or false",
+        "true/false",
         Default("true"),
         "Whether scheme digest is there.",
         |draft, setting| {
@@ -520,6 +520,17 @@ pub(super) const METRICS: &[Row] = &[
             Ok(())
         }
     ),
+    key!(
+        File,
+        "metricsProvider.exportJvmInfo",
+        "true/false",
+        Default("true"),
+        "Whether the Prometheus exporter shows figures of the process (process_*). There is no JVM to report on.",
+        |draft, setting| {
+            draft.metrics_process = setting.is_true();
+            Ok(())
+        }
+    ),
 ];
 
 pub(super) const ADMIN: &[Row] = &[
@@ -588,7 +599,7 @@ pub(super) const ADMIN: &[Row] = &[
     key!(
         Anywhere,
         "meerkat.adminPage",
-        "true or false",
+        "true/false",
         Default("true"),
         "Whether the admin server has the page for people. Without it the port shows no data of znodes.",
         |draft, setting| {
@@ -731,7 +742,7 @@ pub(super) const ENSEMBLE: &[Row] = &[
     key!(
         File,
         "standaloneEnabled",
-        "true or false",
+        "true/false",
         Default("true"),
         "Whether one voting server runs on its own; false makes it an ensemble of one.",
         |draft, setting| {
@@ -742,7 +753,7 @@ pub(super) const ENSEMBLE: &[Row] = &[
     key!(
         File,
         "reconfigEnabled",
-        "true or false",
+        "true/false",
         Default("false"),
         "Whether members may be changed while running. They are kept beside this file then, in FILE.dynamic.VERSION, and this file points at them; as it was it stays in FILE.bak.",
         |draft, setting| {
@@ -753,7 +764,7 @@ pub(super) const ENSEMBLE: &[Row] = &[
     key!(
         File,
         "quorumListenOnAllIPs",
-        "true or false",
+        "true/false",
         Default("false"),
         "Whether the quorum port is bound on all addresses instead of that of the server line.",
         |draft, setting| {
@@ -764,7 +775,7 @@ pub(super) const ENSEMBLE: &[Row] = &[
     key!(
         Property,
         "multiAddress.enabled",
-        "true or false",
+        "true/false",
         Default("false"),
         "Whether a server line may list several addresses with | between.",
         |draft, setting| {
@@ -775,7 +786,7 @@ pub(super) const ENSEMBLE: &[Row] = &[
     key!(
         File,
         "localSessionsEnabled",
-        "true or false",
+        "true/false",
         Default("false"),
         "Whether sessions start as local to their server.",
         |draft, setting| {
@@ -786,7 +797,7 @@ pub(super) const ENSEMBLE: &[Row] = &[
     key!(
         File,
         "localSessionsUpgradingEnabled",
-        "true or false",
+        "true/false",
         Default("false"),
         "Whether a local session becomes a global one when it creates an ephemeral.",
         |draft, setting| {
@@ -808,7 +819,7 @@ pub(super) const ENSEMBLE: &[Row] = &[
     key!(
         Anywhere,
         "meerkat.linearizableReads",
-        "true or false",
+        "true/false",
         Default("false"),
         "Whether every read of this server sees all that was acknowledged before it, as behind a sync; each costs a round trip to the leader and its quorum.",
         |draft, setting| {
