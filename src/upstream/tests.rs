@@ -225,6 +225,59 @@ fn a_log_ends_at_zeros_and_at_what_was_not_written_whole() {
 }
 
 #[test]
+fn damage_in_the_middle_of_a_log_is_not_taken_for_its_end() {
+    let set = SetDataTxn {
+        path: text("/a"),
+        data: Some(b"B and more, for a length of its own"),
+        version: 1,
+    };
+    let records: Vec<BytesMut> = (1..=3)
+        .map(|zxid| record(OpCode::SET_DATA, zxid, &set))
+        .collect();
+    let mut whole = log(&records);
+    let size = (whole.len() - 16) / 3;
+    let begins = [16, 16 + size, 16 + 2 * size];
+    whole.resize(whole.len() + 100, 0);
+    assert_eq!(read_log(&whole), Ok((3, false)));
+    let check = |what: &str, record: usize, change: &dyn Fn(&mut [u8])| {
+        let mut bytes = whole.clone();
+        change(&mut bytes[begins[record]..]);
+        let why = read_log(&bytes).expect_err(what);
+        let byte = format!("at byte {}:", begins[record]);
+        assert!(why.contains(&byte), "{what}, record {record}: {why}");
+    };
+    for record in 0..3 {
+        check("mark", record, &|bytes| bytes[size - 1] ^= 1);
+        let right = i32::try_from(size - 13).expect("small");
+        for len in [
+            0,
+            -1,
+            -2,
+            1,
+            right - 1,
+            right + 1,
+            right + 90,
+            1 << 24,
+            i32::MAX,
+        ] {
+            let len = len.to_be_bytes();
+            check("length", record, &|bytes| {
+                bytes[8..12].copy_from_slice(&len)
+            });
+        }
+        check("zeros", record, &|bytes| bytes[..size - 4].fill(0));
+    }
+    for record in 0..2 {
+        check("a record of zeros", record, &|bytes| bytes[..size].fill(0));
+    }
+    // Of a record that was not written whole its first pages may be missing as well as its last.
+    let mut torn = whole.clone();
+    torn[begins[2] + 20..begins[2] + 40].fill(0);
+    torn[begins[2] + size - 1] = 0;
+    assert_eq!(read_log(&torn), Ok((2, true)));
+}
+
+#[test]
 fn records_that_a_snapshot_has_already_change_nothing_but_what_they_say() {
     let mut image = sample();
     let before = encoded(&image);
