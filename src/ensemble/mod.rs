@@ -320,6 +320,7 @@ impl Ensemble {
             log.purged(),
             Arc::clone(&cluster),
         )?;
+        log.count_behind(state_machine.shared.snapshot_index())?;
         let marker = elect::Marker::new(&options.log_dir);
         let identity = peer::Identity {
             me: options.server_id,
