@@ -404,9 +404,14 @@ fn account_text(account: &Account) -> String {
         account.txns, account.last_zxid, account.digests_compared
     ));
     if let Some(what) = &account.digest_differs {
-        text.push_str(&format!(
-            "{what}; ZooKeeper would go on with the same tree\n"
-        ));
+        if !account.damage.contains(what) {
+            text.push_str(&format!(
+                "{what}; the snapshot was written under load, and ZooKeeper, too, repairs it so\n"
+            ));
+        }
+    }
+    for what in &account.unverified {
+        text.push_str(&format!("{what}\n"));
     }
     for path in &account.orphaned_ephemerals {
         text.push_str(&format!("left out {path}: its session is gone\n"));
