@@ -144,6 +144,26 @@ fn content_that_is_longer_than_allowed_is_refused() {
     }
 }
 
+#[test]
+fn files_of_another_version_are_refused_in_a_sentence() {
+    let mut snapshot = encoded(&sample());
+    snapshot[7] = 3;
+    let mut input = Input::of_bytes(&snapshot, Compression::Plain);
+    let refused = snapshot::decode(&mut input, 4, true).map(drop);
+    let refused = refused.expect_err("another version").to_string();
+    assert!(
+        refused.contains("version 3, and only 2 is known"),
+        "{refused}"
+    );
+    let mut bytes = log(&[created(1, "/a")]);
+    bytes[7] = 3;
+    let refused = read_log(&bytes).expect_err("another version");
+    assert!(
+        refused.contains("version 3, and only 2 is known"),
+        "{refused}"
+    );
+}
+
 /// A snapshot of 3.6 to 3.8 ends here: the last zxid takes 8 bytes, its seal 13.
 fn plain_len_without_last_zxid(image: &Image) -> usize {
     encoded(image).len() - 21
@@ -159,7 +179,7 @@ fn a_changed_byte_in_a_snapshot_is_found() {
         let read = snapshot::decode(&mut input, 4, true);
         // Version and database id say nothing, and of a seal only the number is looked at.
         let is_ignored = read.is_ok_and(|read| encoded(&read.image) == sound);
-        let is_no_content = matches!(at, 4..16) || sound[at] == b'/' || sound[at..].len() < 60;
+        let is_no_content = matches!(at, 8..16) || sound[at] == b'/' || sound[at..].len() < 60;
         assert!(!is_ignored || is_no_content, "byte {at} was changed");
     }
 }

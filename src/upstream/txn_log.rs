@@ -15,7 +15,7 @@ use std::path::Path;
 use jute::proto::txn::FileHeader;
 
 use super::input::{Input, Stop};
-use super::snapshot::FILE_HEADER_LEN;
+use super::snapshot::{FILE_HEADER_LEN, VERSION, other_version};
 use super::{FileError, Progress};
 
 const MAGIC: i32 = i32::from_be_bytes(*b"ZKLG");
@@ -96,7 +96,10 @@ impl<'p> LogReader<'p> {
     /// It is no log.
     pub fn over(mut input: Input<'p>) -> Result<Option<Self>, FileError> {
         match input.record::<FileHeader>(FILE_HEADER_LEN) {
-            Ok(header) if header.magic == MAGIC => Ok(Some(Self { input })),
+            Ok(header) if header.magic == MAGIC && header.version == VERSION => {
+                Ok(Some(Self { input }))
+            }
+            Ok(header) if header.magic == MAGIC => Err(input.damaged(other_version(&header))),
             Ok(_) => Err(input.damaged("it is no transaction log")),
             Err(Stop::Ended) => Ok(None),
             Err(Stop::Failed(error)) => Err(error),
