@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,8 +62,16 @@ pub fn found(
     source: &mut dyn SnapshotSource,
 ) -> Result<PathBuf, StorageError> {
     let places = [(founding.log_dir, "log"), (founding.data_dir, SNAPSHOTS)];
+    let log = founding.log_dir.join("log");
+    if log.exists()
+        && unfinished(founding.data_dir, SNAPSHOTS).exists()
+        && !founding.data_dir.join(SNAPSHOTS).exists()
+    {
+        return Err(StorageError::Interrupted { path: log });
+    }
     for (dir, name) in places {
         create_dir(dir, true)?;
+        refuse_fixed(dir, &dir.join(name))?;
         refuse_used(&dir.join(name))?;
         remove_dir(&unfinished(dir, name))?;
     }
@@ -81,6 +90,26 @@ pub fn found(
 
 fn unfinished(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}{UNFINISHED}"))
+}
+
+/// What a name leads to elsewhere cannot be put in its place as a whole.
+fn refuse_fixed(dir: &Path, path: &Path) -> Result<(), StorageError> {
+    let failed = |source| StorageError::io(path, source);
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        meta => meta.map_err(failed)?,
+    };
+    let what = if meta.is_symlink() {
+        "a symbolic link"
+    } else if meta.dev() != fs::metadata(dir).map_err(failed)?.dev() {
+        "a mount point"
+    } else {
+        return Ok(());
+    };
+    Err(StorageError::NotReplaceable {
+        path: path.to_owned(),
+        what,
+    })
 }
 
 fn refuse_used(path: &Path) -> Result<(), StorageError> {
