@@ -479,6 +479,10 @@ async fn servers_that_restart_often_write_snapshots_and_purge_their_log() {
     let mut life = 0;
     while written <= shared.snapshot_bytes() {
         let (ensemble, _) = start(frugal.clone()).await.expect("there");
+        if ensemble.status().snapshot_index > first {
+            stop(ensemble, dir.path()).await;
+            break;
+        }
         let before = ensemble.log.appended_bytes();
         assert!(before >= written, "{before} of {written} bytes are known");
         propose(&ensemble, life..life + MANY / 4).await;
@@ -486,10 +490,6 @@ async fn servers_that_restart_often_write_snapshots_and_purge_their_log() {
         assert!(bytes < life_bytes_max, "{bytes} in one life");
         written += bytes;
         life += MANY / 4;
-        if ensemble.status().snapshot_index > first {
-            stop(ensemble, dir.path()).await;
-            break;
-        }
         stop(ensemble, dir.path()).await;
     }
     let (ensemble, _) = start(frugal).await.expect("there");
