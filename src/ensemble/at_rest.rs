@@ -235,7 +235,11 @@ impl AtRest {
     /// # Errors
     /// There is no data of ours, or its log is damaged.
     pub fn open(data_dir: &Path, log_dir: &Path) -> Result<Self, StorageError> {
-        let (log, opened) = RocksLog::look(&log_dir.join("log"))?;
+        let look = RocksLog::look(&log_dir.join("log"))?;
+        if let Some(damage) = look.damage {
+            return Err(damage);
+        }
+        let (log, opened) = (look.log, look.opened);
         Ok(Self {
             log,
             opened,
