@@ -14,13 +14,13 @@ use crate::auth::Schemes;
 use crate::convert::{image_of, read_state};
 use crate::ensemble::{AtRest, Committed, Recovered};
 use crate::state::{LogPosition, State, entry};
-use crate::storage::{StorageError, fsync_dir};
+use crate::storage::{StorageError, create_dirs, fsync_dir};
 use crate::types::Zxid;
 use crate::upstream::files::VERSION_DIR;
 use crate::upstream::snapshot;
 
-/// The file carries this behind its name until it is whole.
-const UNFINISHED: &str = "unfinished";
+/// The file carries this before its name until it is whole.
+const UNFINISHED: &str = "unfinished.";
 
 pub(super) struct Export {
     pub from: PathBuf,
@@ -57,12 +57,17 @@ pub(super) fn run(export: Export) -> Result<Exported, OfflineError> {
         .filter(|(id, session)| session.password != crate::upstream::password::of_session(id.0))
         .count();
     drop(state);
-    fs::create_dir_all(&dir).map_err(|source| StorageError::io(&dir, source))?;
+    create_dirs(&dir)?;
     let name = format!("snapshot.{:x}", zxid.0);
-    let (unfinished, path) = (dir.join(format!("{UNFINISHED}.{name}")), dir.join(&name));
+    let (unfinished, path) = (dir.join(format!("{UNFINISHED}{name}")), dir.join(&name));
     {
         let bar = Bar::new("writing", bytes);
-        snapshot::write(&unfinished, &image, &|bytes| bar.advance(bytes))?;
+        let written = snapshot::write(&unfinished, &image, &|bytes| bar.advance(bytes));
+        if written.is_err() {
+            // The disk may be full of it.
+            let _ = fs::remove_file(&unfinished);
+        }
+        written?;
     }
     fs::rename(&unfinished, &path).map_err(|source| StorageError::io(&unfinished, source))?;
     fsync_dir(&dir)?;
@@ -77,18 +82,29 @@ pub(super) fn run(export: Export) -> Result<Exported, OfflineError> {
     })
 }
 
-/// ZooKeeper would go by the newest of what is there.
+/// ZooKeeper would go by the newest of what is there. What an export has left that was interrupted is
+/// removed.
 fn refuse_used(dir: &Path) -> Result<(), StorageError> {
-    match fs::read_dir(dir) {
-        Ok(mut names) => match names.next() {
-            Some(_) => Err(StorageError::Used {
+    let failed = |source| StorageError::io(dir, source);
+    let names = match fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        names => names.map_err(failed)?,
+    };
+    let mut unfinished = Vec::new();
+    for entry in names {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        if !name.to_string_lossy().starts_with(UNFINISHED) {
+            return Err(StorageError::Used {
                 path: dir.to_owned(),
-            }),
-            None => Ok(()),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(StorageError::io(dir, source)),
+            });
+        }
+        unfinished.push(entry.path());
     }
+    for path in unfinished {
+        fs::remove_file(&path).map_err(|source| StorageError::io(&path, source))?;
+    }
+    Ok(())
 }
 
 /// The state that a server would have when it has read this directory.
