@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::OfflineError;
-use super::import::next_epoch;
 use super::progress::Bar;
+use super::restore::epochs_ahead;
 use crate::auth::Schemes;
 use crate::convert::{image_of, read_state};
 use crate::ensemble::{AtRest, Committed, Recovered};
@@ -48,7 +48,7 @@ pub(super) fn run(export: Export) -> Result<Exported, OfflineError> {
     let dir = export.to.join(VERSION_DIR);
     refuse_used(&dir)?;
     let (state, recovered) = recover(&export.from, &export.from_log, &Arc::new(export.schemes))?;
-    let zxid = next_epoch(state.zxid().0, 0)?;
+    let zxid = epochs_ahead(state.zxid())?;
     let image = image_of(&state, zxid);
     let bytes = state.tree.data_bytes() + state.tree.path_bytes();
     let sessions_with_other_password = state

@@ -186,14 +186,20 @@ fn reached(state: State, wanted: Zxid, newer: Option<Zxid>) -> Result<State, Off
     )))
 }
 
+/// The beginning of an epoch that the servers cannot have come to since.
+pub(super) fn epochs_ahead(zxid: Zxid) -> Result<Zxid, OfflineError> {
+    let epoch = zxid.epoch();
+    if (0..EPOCH_MAX).contains(&epoch) {
+        Ok(Zxid((epoch + EPOCHS_AHEAD) << 32))
+    } else {
+        let why = format!("epoch {epoch} is too high to go on behind it");
+        Err(OfflineError::Refused(why))
+    }
+}
+
 /// The same tree and sessions for other servers, in an epoch of their own.
 fn anew(state: &State, members: &[Member], schemes: Arc<Schemes>) -> Result<State, OfflineError> {
-    let epoch = state.zxid().epoch();
-    if !(0..EPOCH_MAX).contains(&epoch) {
-        let why = format!("epoch {epoch} is too high to go on behind it");
-        return Err(OfflineError::Refused(why));
-    }
-    let zxid = Zxid((epoch + EPOCHS_AHEAD) << 32);
+    let zxid = epochs_ahead(state.zxid())?;
     let mut image = image_of(state, zxid);
     if members.len() > 1 {
         // The new ensemble writes its own.
