@@ -79,7 +79,7 @@ struct ImportArgs {
 
 #[derive(Debug, Args)]
 struct RestoreArgs {
-    /// Our dataDir, or one of its snapshots
+    /// Our dataDir, or one snapshot, ours or ZooKeeper's
     from: PathBuf,
     /// Our dataLogDir, when there is one
     #[arg(long, value_name = "DIR")]
@@ -242,9 +242,13 @@ fn import(args: ImportArgs) -> Result<ExitCode, Failure> {
 
 fn restore(args: RestoreArgs) -> Result<ExitCode, Failure> {
     let new = args.new.read()?;
-    let config = match new.config {
-        Some(config) => config,
-        None => default_config()?,
+    let (config, extended_types) = match new.config {
+        Some(config) => {
+            let extended_types = config.extended_types_enabled;
+            (config, extended_types)
+        }
+        // It is not known yet.
+        None => (default_config()?, true),
     };
     let restore = Restore {
         from_log: args.from_log.unwrap_or_else(|| args.from.clone()),
@@ -253,6 +257,7 @@ fn restore(args: RestoreArgs) -> Result<ExitCode, Failure> {
         to: new.to,
         to_log: new.to_log,
         members: new.members,
+        extended_types,
     };
     let restored = restore::run(&restore, server::schemes(&config)).map_err(failed)?;
     print(args.json, &restored, restore_text)?;
@@ -330,6 +335,9 @@ fn restore_text(restored: &Restored) -> String {
     let mut text = String::new();
     for why in &restored.snapshots_passed_over {
         text.push_str(&format!("passed over: {why}\n"));
+    }
+    for why in &restored.remark {
+        text.push_str(&format!("{why}\n"));
     }
     text.push_str(&format!(
         "restored zxid {}: {} znodes, {} of them ephemeral, and {} sessions; digest {}\n",

@@ -16,7 +16,7 @@ use super::export::{apply_entry, recover};
 use super::import::Frozen;
 use super::progress::Bar;
 use crate::auth::Schemes;
-use crate::convert::{image_of, read_state, state_of};
+use crate::convert::{image_of, read_file, read_state, refuse_ttl, state_of};
 use crate::ensemble::{AtRest, Founding, Logged, Member, found, read_snapshot};
 use crate::state::restoring::EPOCHS_AHEAD;
 use crate::state::{LogPosition, State};
@@ -36,6 +36,8 @@ pub(super) struct Restore {
     pub to_log: PathBuf,
     /// The servers that are to begin with it.
     pub members: Vec<Member>,
+    /// Whether they know TTL znodes.
+    pub extended_types: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,18 +55,28 @@ pub(super) struct Restored {
     /// Ids of the servers that can begin with it.
     pub members: Vec<u64>,
     pub snapshots_passed_over: Vec<String>,
+    /// Why the state may be one that never was.
+    pub remark: Option<String>,
 }
 
 pub(super) fn run(restore: &Restore, schemes: Schemes) -> Result<Restored, OfflineError> {
     let schemes = Arc::new(schemes);
+    let mut remark = None;
     let (state, passed_over) = match restore.zxid {
-        _ if restore.from.is_file() => (one_snapshot(restore, &schemes)?, Vec::new()),
+        _ if restore.from.is_file() => {
+            let (state, found) = one_snapshot(restore, &schemes)?;
+            remark = found;
+            (state, Vec::new())
+        }
         None => {
             let (state, recovered) = recover(&restore.from, &restore.from_log, &schemes)?;
             (state, recovered.passed_over)
         }
         Some(zxid) => as_of(&restore.from, &restore.from_log, Zxid(zxid), &schemes)?,
     };
+    if !restore.extended_types {
+        refuse_ttl(&state.tree).map_err(OfflineError::Refused)?;
+    }
     let last = state.zxid();
     let state = anew(&state, &restore.members, schemes)?;
     let founding = Founding {
@@ -88,25 +100,29 @@ pub(super) fn run(restore: &Restore, schemes: Schemes) -> Result<Restored, Offli
         digest: format!("{digest:x}"),
         members: restore.members.iter().map(|member| member.id).collect(),
         snapshots_passed_over: passed_over,
+        remark,
     })
 }
 
-/// The state of a snapshot file, which has no log behind it.
-fn one_snapshot(restore: &Restore, schemes: &Arc<Schemes>) -> Result<State, OfflineError> {
+/// The state of a snapshot file, ours or ZooKeeper's, which has no log behind it; and what there is
+/// to say about it.
+fn one_snapshot(
+    restore: &Restore,
+    schemes: &Arc<Schemes>,
+) -> Result<(State, Option<String>), OfflineError> {
     let bytes = restore.from.metadata().map_or(0, |file| file.len());
     let bar = Bar::new("reading", bytes);
-    let mut state = State::new(Arc::clone(schemes));
-    read_snapshot(&restore.from, &mut |reader| {
-        state = read_state(reader, schemes, &|bytes| bar.advance(bytes))?;
-        Ok(())
-    })?;
+    let read = read_file(&restore.from, schemes, usize::MAX, &|bytes| {
+        bar.advance(bytes)
+    });
+    let path = restore.from.display();
+    let read = read.map_err(|why| OfflineError::Refused(format!("{path}: {why}")))?;
+    let zxid = read.state.zxid();
     match restore.zxid {
-        Some(zxid) if state.zxid() != Zxid(zxid) => Err(OfflineError::Refused(format!(
-            "{} is of zxid {}: another one takes the data directory",
-            restore.from.display(),
-            state.zxid()
+        Some(wanted) if zxid != Zxid(wanted) => Err(OfflineError::Refused(format!(
+            "{path} is of zxid {zxid}: another one takes the data directory"
         ))),
-        _ => Ok(state),
+        _ => Ok((read.state, read.remark)),
     }
 }
 
