@@ -325,6 +325,10 @@ fn import_text(imported: &Imported) -> String {
         "imported {} znodes, {} of them ephemeral, and {} sessions\n",
         imported.znodes, imported.ephemerals, imported.sessions
     ));
+    text.push_str(&digest_text(&imported.zookeeper_digest));
+    if imported.wants_extended_types {
+        text.push_str("there are TTL znodes: the server must have extendedTypesEnabled=true\n");
+    }
     text.push_str(&format!("wrote {}\n", imported.snapshot.display()));
     text.push_str(&format!("goes on behind zxid {}\n", imported.zxid));
     text.push_str(&copies_text(&imported.members));
@@ -378,8 +382,13 @@ fn export_text(exported: &Exported) -> String {
             exported.sessions_with_other_password
         ));
     }
+    text.push_str(&digest_text(&exported.zookeeper_digest));
     text.push_str(&format!("wrote {}\n", exported.snapshot.display()));
     text
+}
+
+fn digest_text(digest: &str) -> String {
+    format!("ZooKeeper's digest of the tree is {digest}\n")
 }
 
 fn account_text(account: &Account) -> String {
@@ -411,12 +420,11 @@ fn account_text(account: &Account) -> String {
         "applied {} records up to zxid {}, and compared the digest {} times\n",
         account.txns, account.last_zxid, account.digests_compared
     ));
-    if let Some(what) = &account.digest_differs {
-        if !account.damage.contains(what) {
-            text.push_str(&format!(
-                "{what}; the snapshot was written under load, and ZooKeeper, too, repairs it so\n"
-            ));
-        }
+    let excused = account.digest_differs.as_ref();
+    if let Some(what) = excused.filter(|what| !account.damage.contains(what)) {
+        text.push_str(&format!(
+            "{what}; the snapshot was written under load, and ZooKeeper, too, repairs it so\n"
+        ));
     }
     for what in &account.unverified {
         text.push_str(&format!("{what}\n"));

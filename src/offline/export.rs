@@ -40,6 +40,8 @@ pub(super) struct Exported {
     /// Sessions that ZooKeeper gives another password than ours: their clients begin anew.
     pub sessions_with_other_password: usize,
     pub zxid: String,
+    /// Of the tree, as ZooKeeper makes it.
+    pub zookeeper_digest: String,
     /// Newer snapshots of ours that are damaged.
     pub snapshots_passed_over: Vec<String>,
 }
@@ -78,6 +80,7 @@ pub(super) fn run(export: Export) -> Result<Exported, OfflineError> {
         sessions: image.sessions.len(),
         sessions_with_other_password,
         zxid: zxid.to_string(),
+        zookeeper_digest: format!("{:x}", image.digest()),
         snapshots_passed_over: recovered.passed_over,
     })
 }
