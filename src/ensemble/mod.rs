@@ -63,7 +63,9 @@ use peers::Peers;
 use state_machine::StateMachine;
 use types::{Payload, TypeConfig};
 
-pub use at_rest::{AtRest, Facts, Founding, Logged, Recovered, found, read_snapshot};
+pub use at_rest::{
+    AtRest, Facts, Founding, Logged, Recovered, found, is_gone, read_snapshot, verify_snapshot,
+};
 pub use link::{Link, LinkHandler, LinkReader, LinkWriter};
 #[cfg(simulation)]
 pub(crate) use log_store::LogStore;

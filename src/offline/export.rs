@@ -27,6 +27,8 @@ pub(super) struct Export {
     pub from_log: PathBuf,
     /// ZooKeeper's `dataDir`.
     pub to: PathBuf,
+    /// Whether what is sound of damaged files is good enough.
+    pub despite_damage: bool,
     /// As the servers have them: requests in the log are decided once more.
     pub schemes: Schemes,
 }
@@ -44,12 +46,15 @@ pub(super) struct Exported {
     pub zookeeper_digest: String,
     /// Newer snapshots of ours that are damaged.
     pub snapshots_passed_over: Vec<String>,
+    /// What was damaged, and left out.
+    pub damage: Vec<String>,
 }
 
 pub(super) fn run(export: Export) -> Result<Exported, OfflineError> {
     let dir = export.to.join(VERSION_DIR);
     refuse_used(&dir)?;
-    let (state, recovered) = recover(&export.from, &export.from_log, &Arc::new(export.schemes))?;
+    let at_rest = open(&export.from, &export.from_log, export.despite_damage)?;
+    let (state, recovered) = recover(&at_rest, &Arc::new(export.schemes))?;
     let zxid = epochs_ahead(state.zxid())?;
     let image = image_of(&state, zxid);
     let bytes = state.tree.data_bytes() + state.tree.path_bytes();
@@ -82,6 +87,7 @@ pub(super) fn run(export: Export) -> Result<Exported, OfflineError> {
         zxid: zxid.to_string(),
         zookeeper_digest: format!("{:x}", image.digest()),
         snapshots_passed_over: recovered.passed_over,
+        damage: recovered.damage,
     })
 }
 
@@ -112,23 +118,44 @@ fn refuse_used(dir: &Path) -> Result<(), StorageError> {
 
 /// The state that a server would have when it has read this directory.
 pub(super) fn recover(
-    data_dir: &Path,
-    log_dir: &Path,
+    at_rest: &AtRest,
     schemes: &Arc<Schemes>,
 ) -> Result<(State, Recovered), OfflineError> {
-    let at_rest = AtRest::open(data_dir, log_dir)?;
-    let bar = Bar::new("reading", at_rest.snapshot_bytes()?);
+    let bytes = at_rest.snapshot_bytes()?;
+    let end = at_rest.records().end;
+    let mut replaying = None;
     let state = parking_lot::Mutex::new(State::new(Arc::clone(schemes)));
     let recovered = at_rest.recover(
         &mut |reader| {
+            let bar = Bar::new("reading", bytes);
             *state.lock() = read_state(reader, schemes, &|bytes| bar.advance(bytes))?;
             Ok(())
         },
         &mut |committed| {
             let _ = apply_entry(&mut state.lock(), committed, Zxid(i64::MAX));
+            let bar = replaying
+                .get_or_insert_with(|| Bar::of_entries(end.saturating_sub(committed.index)));
+            bar.advance(1);
         },
     )?;
     Ok((state.into_inner(), recovered))
+}
+
+/// What can be read, or only what is whole.
+pub(super) fn open(
+    data_dir: &Path,
+    log_dir: &Path,
+    despite_damage: bool,
+) -> Result<AtRest, OfflineError> {
+    if despite_damage {
+        return Ok(AtRest::open_despite_damage(data_dir, log_dir));
+    }
+    AtRest::open(data_dir, log_dir).map_err(|error| {
+        if AtRest::snapshots_in(data_dir).is_empty() {
+            return error.into();
+        }
+        OfflineError::Refused(format!("{error}\n--despite-damage takes what is sound"))
+    })
 }
 
 /// Applies an entry, as far as `last`.

@@ -5,14 +5,14 @@
 
 use std::hash::Hasher as _;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
 use super::OfflineError;
-use super::export::{apply_entry, recover};
+use super::export::{apply_entry, open, recover};
 use super::import::Frozen;
 use super::progress::Bar;
 use crate::auth::Schemes;
@@ -38,6 +38,8 @@ pub(super) struct Restore {
     pub members: Vec<Member>,
     /// Whether they know TTL znodes.
     pub extended_types: bool,
+    /// Whether what is sound of damaged files is good enough.
+    pub despite_damage: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,12 +57,15 @@ pub(super) struct Restored {
     /// Ids of the servers that can begin with it.
     pub members: Vec<u64>,
     pub snapshots_passed_over: Vec<String>,
+    /// What was damaged, and left out.
+    pub damage: Vec<String>,
     /// Why the state may be one that never was.
     pub remark: Option<String>,
 }
 
 pub(super) fn run(restore: &Restore, schemes: Schemes) -> Result<Restored, OfflineError> {
     let schemes = Arc::new(schemes);
+    let mut damage = Vec::new();
     let mut remark = None;
     let (state, passed_over) = match restore.zxid {
         _ if restore.from.is_file() => {
@@ -69,10 +74,12 @@ pub(super) fn run(restore: &Restore, schemes: Schemes) -> Result<Restored, Offli
             (state, Vec::new())
         }
         None => {
-            let (state, recovered) = recover(&restore.from, &restore.from_log, &schemes)?;
+            let at_rest = open(&restore.from, &restore.from_log, restore.despite_damage)?;
+            let (state, recovered) = recover(&at_rest, &schemes)?;
+            damage = recovered.damage;
             (state, recovered.passed_over)
         }
-        Some(zxid) => as_of(&restore.from, &restore.from_log, Zxid(zxid), &schemes)?,
+        Some(zxid) => as_of(restore, Zxid(zxid), &schemes)?,
     };
     if !restore.extended_types {
         refuse_ttl(&state.tree).map_err(OfflineError::Refused)?;
@@ -100,6 +107,7 @@ pub(super) fn run(restore: &Restore, schemes: Schemes) -> Result<Restored, Offli
         digest: format!("{digest:x}"),
         members: restore.members.iter().map(|member| member.id).collect(),
         snapshots_passed_over: passed_over,
+        damage,
         remark,
     })
 }
@@ -126,23 +134,25 @@ fn one_snapshot(
     }
 }
 
-/// The state behind one transaction, from the newest snapshot that does not have the next one.
+/// The state behind one transaction, from the newest snapshot that does not have the next one. The
+/// log is opened when it is needed.
 fn as_of(
-    data_dir: &Path,
-    log_dir: &Path,
+    restore: &Restore,
     wanted: Zxid,
     schemes: &Arc<Schemes>,
 ) -> Result<(State, Vec<String>), OfflineError> {
-    let at_rest = AtRest::open(data_dir, log_dir)?;
-    let bar = Bar::new("reading", at_rest.snapshot_bytes()?);
+    let open = || open(&restore.from, &restore.from_log, restore.despite_damage);
     let mut passed_over = Vec::new();
     let mut oldest = None;
-    for file in at_rest.snapshots()? {
+    for file in AtRest::snapshots_in(&restore.from) {
+        let bytes = file.path.metadata().map_or(0, |file| file.len());
+        let bar = Bar::new("reading", bytes);
         let mut state = State::new(Arc::clone(schemes));
         let read = read_snapshot(&file.path, &mut |reader| {
             state = read_state(reader, schemes, &|bytes| bar.advance(bytes))?;
             Ok(())
         });
+        drop(bar);
         if let Err(error) = read {
             passed_over.push(error.to_string());
             continue;
@@ -151,13 +161,17 @@ fn as_of(
             oldest = Some(state.zxid());
             continue;
         }
-        if at_rest.goes_on_behind(&file) {
-            replay(&at_rest, file.index + 1, wanted, &mut state)?;
+        if state.zxid() != wanted {
+            let at_rest = open()?;
+            if at_rest.goes_on_behind(&file) {
+                replay(&at_rest, file.index + 1, wanted, &mut state)?;
+            }
         }
         return reached(state, wanted, oldest).map(|state| (state, passed_over));
     }
     // Without a snapshot the log may begin with the first entry of all.
     let mut state = State::new(Arc::clone(schemes));
+    let at_rest = open()?;
     let begins = at_rest.facts()?.log.is_some_and(|(first, _)| first <= 1);
     if begins {
         replay(&at_rest, 0, wanted, &mut state)?;
@@ -179,8 +193,10 @@ fn replay(
     wanted: Zxid,
     state: &mut State,
 ) -> Result<(), OfflineError> {
+    let bar = Bar::of_entries(at_rest.records().end.saturating_sub(from));
     at_rest.replay(from, &mut |logged| {
         if let Logged::Entry(committed) = logged {
+            bar.advance(1);
             return apply_entry(state, &committed, wanted);
         }
         ControlFlow::Continue(())

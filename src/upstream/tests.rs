@@ -569,7 +569,10 @@ fn what_is_missing_at_the_end_of_an_epoch_shows_in_the_next_digest() {
         let made = Made::new();
         made.snapshot(1 << 32 | 5, &base, Some((1 << 32 | 5, base.digest())));
         let record = created(2 << 32 | 1, "/next");
-        made.log(&[digest.map_or(record.clone(), |digest| with_digest(record, digest))]);
+        made.log(&[match digest {
+            Some(digest) => with_digest(record, digest),
+            None => record,
+        }]);
         let account = made.load();
         assert_eq!(account.damage.len(), damages, "{account:?}");
         assert_eq!(account.unverified.len(), notes, "{account:?}");

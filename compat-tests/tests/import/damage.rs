@@ -13,7 +13,7 @@ use crate::fill::{Fill, Release, Run};
 use crate::{copy, settings, text, zk_server, zk_server_json};
 
 /// A small directory of ZooKeeper's with several snapshots and logs, made once.
-fn sound() -> Result<&'static Path> {
+pub(crate) fn sound() -> Result<&'static Path> {
     static DATA: OnceLock<Result<TempDir, String>> = OnceLock::new();
     let make = || -> Result<TempDir> {
         let data = TempDir::with_prefix("meerkat-import-")?;
@@ -146,7 +146,7 @@ fn a_record_that_was_not_written_whole_is_left_out() -> Result<()> {
 }
 
 /// As zlib has it.
-fn adler32(bytes: &[u8]) -> u32 {
+pub(crate) fn adler32(bytes: &[u8]) -> u32 {
     let (a, b) = bytes.iter().fold((1u32, 0u32), |(a, b), byte| {
         let a = (a + u32::from(*byte)) % 65_521;
         (a, (a + b) % 65_521)
@@ -197,7 +197,8 @@ fn damage_in_the_middle_of_the_last_log_is_told_with_its_byte() -> Result<()> {
     let records = records(&sound[..end])?;
     let payload = records[records.len() / 2].clone();
     let head = payload.start - 12;
-    let changes: [(&str, &dyn Fn(&mut [u8])); 6] = [
+    type Change<'a> = &'a dyn Fn(&mut [u8]);
+    let changes: [(&str, Change<'_>); 6] = [
         ("mark", &|bytes| bytes[payload.end] ^= 1),
         ("no mark", &|bytes| bytes[payload.end] = 0),
         ("no length", &|bytes| bytes[head + 8..head + 12].fill(0)),
