@@ -94,7 +94,10 @@ pub fn load(
     extended_types: bool,
     progress: Progress<'_>,
 ) -> Result<Loaded, LoadError> {
-    let mut account = Account::default();
+    let mut account = Account {
+        damage: files.damage.clone(),
+        ..Account::default()
+    };
     let found = newest_snapshot(files, extended_types, progress, &mut account)?;
     let (image, digest) = match found {
         Some(found) => found,

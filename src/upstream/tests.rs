@@ -543,6 +543,28 @@ fn created(zxid: i64, path: &str) -> BytesMut {
 }
 
 #[test]
+fn of_a_directory_without_its_epoch_the_rest_is_read() {
+    for (epoch, is_sound) in [
+        ("3", true),
+        ("3\n", true),
+        ("", false),
+        ("x", false),
+        ("-1", false),
+    ] {
+        let made = Made::new();
+        made.log(&[created(1, "/a")]);
+        made.write("currentEpoch", epoch.as_bytes());
+        made.write("acceptedEpoch", b"2");
+        let account = made.load();
+        assert_eq!(
+            (account.damage.is_empty(), account.txns),
+            (is_sound, 1),
+            "{epoch:?}"
+        );
+    }
+}
+
+#[test]
 fn without_a_snapshot_the_log_begins_with_the_first_record() {
     for (zxid, is_sound) in [
         (1, true),
