@@ -1,6 +1,5 @@
 //! Looks at a data directory, or one snapshot, of ours or of ZooKeeper's.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -176,14 +175,17 @@ fn ours(dir: &Path, log_dir: &Path, schemes: Schemes) -> Result<Checked, Offline
     damage.append(&mut recovered.damage);
     // The others may have to stand in for the one that was read.
     let used = recovered.snapshot.as_ref();
-    for path in facts.snapshots.iter().filter(|path| Some(*path) != used) {
+    let not_read = facts.snapshots.iter().filter(|path| Some(*path) != used);
+    for path in not_read {
+        let text = path.display().to_string();
+        if damage.iter().any(|why| why.contains(&text)) {
+            continue;
+        }
         match verify_snapshot(path) {
             Err(error) if !is_gone(&error) => damage.push(error.to_string()),
             _ => {}
         }
     }
-    let mut known = HashSet::new();
-    damage.retain(|why| known.insert(why.clone()));
     let server = |member: &crate::ensemble::Member| Server {
         id: member.id,
         address: member.spec.clone(),
