@@ -312,7 +312,8 @@ impl Replay {
             });
         }
         let (epoch, previous) = (zxid >> 32, self.previous >> 32);
-        if is_beginning && epoch > previous && self.previous > 0 {
+        let is_first_of_all = self.previous == 0 && FIRST_ZXIDS.contains(&zxid);
+        if is_beginning && epoch > previous && !is_first_of_all {
             self.tell_border();
             self.border = Some((previous, epoch));
         }

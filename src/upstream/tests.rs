@@ -605,6 +605,18 @@ fn what_is_missing_at_the_end_of_an_epoch_shows_in_the_next_digest() {
 }
 
 #[test]
+fn behind_the_snapshot_of_an_empty_tree_epochs_may_be_missing() {
+    for (zxid, notes) in [(1, 0), (1 << 32 | 1, 0), (2 << 32 | 1, 1)] {
+        let made = Made::new();
+        made.snapshot(0, &Image::new(true), None);
+        made.log(&[created(zxid, "/a")]);
+        let account = made.load();
+        assert!(account.damage.is_empty(), "{account:?}");
+        assert_eq!(account.unverified.len(), notes, "{account:?}");
+    }
+}
+
+#[test]
 fn a_digest_that_differs_is_damage_unless_a_snapshot_under_load_explains_it() {
     // The log from 5 on: /a/b is created, which the snapshot has or has not, and then /c, /d.
     let records = |digests: [u64; 3]| {
