@@ -37,6 +37,9 @@ const TAIL_BYTES_MAX: usize = 4 << 20;
 const READ_LEN_MAX: u64 = 256;
 const READ_BYTES_MAX: usize = 1 << 20;
 
+/// Entries that are read at a time to be counted.
+const COUNTED_PER_READ: u64 = 32;
+
 /// Pieces that one batch may consist of.
 const BATCH_LEN_MAX: usize = 4096;
 
@@ -277,7 +280,7 @@ impl LogStore {
         let end = self.shared.lock().last.map_or(0, |last| last.index + 1);
         let mut bytes = 0;
         while next < end {
-            let until = end.min(next + READ_LEN_MAX);
+            let until = end.min(next + COUNTED_PER_READ);
             for (_, record) in self.log.read(next..until)? {
                 bytes += size_of::<Entry>() + record.len();
             }
