@@ -12,7 +12,6 @@ use crate::auth::Schemes;
 use crate::ensemble::{SnapshotReader, read_snapshot};
 use crate::session::{Session, SessionTable};
 use crate::state::{LogPosition, SnapshotBuilder, State};
-use crate::storage::StorageError;
 use crate::tree::build::{Builder, KeptNode};
 use crate::tree::{AclEntry, DataTree, NodeId, Owner, SLOT_BYTES};
 use crate::types::{SessionId, Zxid};
@@ -148,20 +147,12 @@ pub fn read_state(
     read_blocks(reader, SnapshotBuilder::new(Arc::clone(schemes)), progress)
 }
 
-/// Whoever asks knows which file it is.
-fn why(error: StorageError) -> String {
-    match error {
-        StorageError::Corrupt { why, .. } => why,
-        error => error.to_string(),
-    }
-}
-
 fn read_blocks(
     reader: &mut dyn SnapshotReader,
     mut builder: SnapshotBuilder,
     progress: Progress<'_>,
 ) -> Result<State, String> {
-    while let Some(block) = reader.next_block().map_err(why)? {
+    while let Some(block) = reader.next_block().map_err(|error| error.why())? {
         progress(block.len() as u64);
         builder.add(&block)?;
     }
@@ -238,10 +229,7 @@ pub fn read_file(
                 state = Some(read_blocks(reader, builder, progress)?);
                 Ok(())
             });
-            read.map_err(|error| match error {
-                StorageError::Corrupt { why, .. } => format!("the snapshot is damaged: {why}"),
-                error => error.to_string(),
-            })?;
+            read.map_err(|error| format!("the snapshot cannot be read: {}", error.why()))?;
             return Ok(ReadFile {
                 state: state.ok_or_else(|| "it is empty".to_owned())?,
                 remark: None,

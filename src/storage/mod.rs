@@ -55,6 +55,15 @@ impl StorageError {
         }
     }
 
+    /// For whoever knows which file it is.
+    #[must_use]
+    pub fn why(self) -> String {
+        match self {
+            Self::Corrupt { why, .. } => why,
+            error => error.to_string(),
+        }
+    }
+
     pub(crate) fn corrupt(path: &Path, why: impl Into<String>) -> Self {
         Self::Corrupt {
             path: path.to_owned(),
