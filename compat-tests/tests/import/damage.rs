@@ -132,6 +132,14 @@ fn a_changed_byte_in_the_log_is_told_and_nothing_imported() -> Result<()> {
 #[test]
 fn a_record_that_was_not_written_whole_is_left_out() -> Result<()> {
     let case = Case::new()?;
+    // A snapshot that was under way until the last record cannot do without it.
+    for (_, newest) in case.files("snapshot.")? {
+        let checked = zk_server_json(&["check", text(&case.from)])?;
+        if checked["snapshot"]["written_until"] != checked["zxid"] {
+            break;
+        }
+        fs::remove_file(newest)?;
+    }
     let (path, end) = last_log(&case)?;
     let mut bytes = fs::read(&path)?;
     bytes[end - 9..end].fill(0);
