@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Removes old snapshots: zkCleanup.sh -n COUNT keeps the newest COUNT, at least 3. The server does so
-# itself whenever it has written one (autopurge.snapRetainCount), and its log is purged behind each
-# snapshot; this is for those who want fewer than it keeps. It may run meanwhile.
+# itself whenever it has written one (autopurge.snapRetainCount), and its log goes back to the oldest
+# that is kept; this is for those who want fewer than it keeps. It may run meanwhile; the log is purged
+# when the server has written its next snapshot or is started again.
 
 ZOOBINDIR=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 # shellcheck source=bin/zkEnv.sh

@@ -13,7 +13,7 @@ use crate::ensemble::{SnapshotReader, read_snapshot};
 use crate::session::{Session, SessionTable};
 use crate::state::{LogPosition, SnapshotBuilder, State};
 use crate::tree::build::{Builder, KeptNode};
-use crate::tree::{AclEntry, NodeId, SLOT_BYTES};
+use crate::tree::{AclEntry, DataTree, NodeId, Owner, SLOT_BYTES};
 use crate::types::{SessionId, Zxid};
 use crate::upstream::image::{Image, ImageNode, ListRef};
 use crate::upstream::input::{Compression, Input};
@@ -152,11 +152,60 @@ fn read_blocks(
     mut builder: SnapshotBuilder,
     progress: Progress<'_>,
 ) -> Result<State, String> {
-    while let Some(block) = reader.next_block().map_err(|error| error.to_string())? {
+    while let Some(block) = reader.next_block().map_err(|error| error.why())? {
         progress(block.len() as u64);
         builder.add(&block)?;
     }
     builder.finish()
+}
+
+/// What one snapshot file holds.
+pub struct ReadFile {
+    pub state: State,
+    /// Why the state may be one that never was.
+    pub remark: Option<String>,
+    /// Whether it is ZooKeeper's.
+    pub is_zookeepers: bool,
+}
+
+/// TTL znodes are ephemerals of nobody to servers without `extendedTypesEnabled`.
+///
+/// # Errors
+/// A sentence: which znode is one.
+pub fn refuse_ttl(tree: &DataTree) -> Result<(), String> {
+    let is_ttl = |id: &NodeId| matches!(tree.owner(*id), Owner::Ttl(_));
+    match tree.reapable().find(is_ttl) {
+        None => Ok(()),
+        Some(id) => Err(format!(
+            "{} is a TTL znode, but the servers run without extendedTypesEnabled",
+            tree.path_of(id)
+        )),
+    }
+}
+
+/// Whether a snapshot of ZooKeeper's is the tree that its digest is of. One that was written while
+/// its tree changed is not, and only the log behind it would make it so.
+fn check_digest(read: &snapshot::Snapshot, path: &Path) -> Result<Option<String>, String> {
+    let Some(digest) = read.digest else {
+        return Ok(Some("it has no digest to be compared".to_owned()));
+    };
+    let found = read.image.digest();
+    if digest.version != snapshot::DIGEST_VERSION || found == digest.digest {
+        return Ok(None);
+    }
+    let name = path.file_name().and_then(|name| name.to_str());
+    let zxid = name.and_then(|name| name.strip_prefix("snapshot.")?.split('.').next());
+    let begun = zxid.and_then(|hex| i64::from_str_radix(hex, 16).ok());
+    if begun == Some(digest.zxid) {
+        return Err(format!(
+            "the digest of its tree is {found:x} instead of {:x}",
+            digest.digest
+        ));
+    }
+    Ok(Some(format!(
+        "it was written under load, until zxid {}: only the log behind it makes it whole",
+        Zxid(digest.zxid)
+    )))
 }
 
 /// The state in one snapshot file, ours or Apache ZooKeeper's, whatever it is called. That of
@@ -165,25 +214,35 @@ fn read_blocks(
 ///
 /// # Errors
 /// A sentence: it is no snapshot, damaged, or too long.
-pub fn read_file(path: &Path, schemes: &Arc<Schemes>, bytes_max: usize) -> Result<State, String> {
+pub fn read_file(
+    path: &Path,
+    schemes: &Arc<Schemes>,
+    bytes_max: usize,
+    progress: Progress<'_>,
+) -> Result<ReadFile, String> {
     let compression = match kind_of(path)? {
         Kind::Ours => {
             let mut state = None;
             let read = read_snapshot(path, &mut |reader| {
                 let slots_max = u32::try_from(bytes_max / SLOT_BYTES).unwrap_or(u32::MAX);
                 let builder = SnapshotBuilder::new(Arc::clone(schemes)).with_slots_max(slots_max);
-                state = Some(read_blocks(reader, builder, &|_| {})?);
+                state = Some(read_blocks(reader, builder, progress)?);
                 Ok(())
             });
-            read.map_err(|error| error.to_string())?;
-            return state.ok_or_else(|| "it is empty".to_owned());
+            read.map_err(|error| format!("the snapshot cannot be read: {}", error.why()))?;
+            return Ok(ReadFile {
+                state: state.ok_or_else(|| "it is empty".to_owned())?,
+                remark: None,
+                is_zookeepers: false,
+            });
         }
         Kind::Upstream(compression) => compression,
     };
     let text = |error: crate::upstream::FileError| error.to_string();
-    let input = Input::open_as(path, compression, &|_| {}).map_err(text)?;
+    let input = Input::open_as(path, compression, progress).map_err(text)?;
     let mut input = input.at_most(bytes_max as u64);
     let mut read = snapshot::decode(&mut input, 0, true).map_err(text)?;
+    let remark = check_digest(&read, path)?;
     let repairs = read.image.finish();
     let broken = [
         (&repairs.parentless, "has no parent"),
@@ -200,11 +259,10 @@ pub fn read_file(path: &Path, schemes: &Arc<Schemes>, bytes_max: usize) -> Resul
     });
     let written_until = read.digest.map_or(0, |digest| digest.zxid);
     let zxid = Zxid(zxids.fold(written_until, i64::max));
-    state_of(
-        &read.image,
-        true,
-        Arc::clone(schemes),
-        zxid,
-        LogPosition::default(),
-    )
+    let position = LogPosition::default();
+    Ok(ReadFile {
+        state: state_of(&read.image, true, Arc::clone(schemes), zxid, position)?,
+        remark,
+        is_zookeepers: true,
+    })
 }

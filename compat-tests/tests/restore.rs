@@ -268,7 +268,7 @@ fn what_cannot_be_had_is_refused_and_nothing_is_written() -> Result<()> {
     std::fs::write(&no_snapshot, "no snapshot at all")?;
     refused(
         &["restore", &no_snapshot.to_string_lossy()],
-        "it is no snapshot",
+        "it is neither a snapshot of Meerkat nor one of ZooKeeper",
     )?;
     // A directory with data is left alone.
     let output = run(&["restore", &from, "--to", &from])?;

@@ -15,11 +15,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::Sources;
-use crate::convert::read_file;
+use crate::convert::{read_file, refuse_ttl};
 use crate::op::Flags;
-use crate::state::State;
 use crate::state::restoring::STAGED_BYTES_MAX;
-use crate::tree::Owner;
 use crate::types::Zxid;
 
 /// How long nothing of a file may come.
@@ -46,8 +44,14 @@ pub(super) async fn restore(sources: &Sources, body: Body) -> Result<Zxid, Strin
         .core
         .look(|state| (state.shared_schemes(), state.flags()));
     let read = move || {
-        let mut state = read_file(&uploaded.0, &schemes, STAGED_BYTES_MAX)?;
-        refuse_ttl(&state, flags)?;
+        let read = read_file(&uploaded.0, &schemes, STAGED_BYTES_MAX, &|_| {})?;
+        if let Some(remark) = read.remark {
+            tracing::warn!("the snapshot that is to be restored: {remark}");
+        }
+        let mut state = read.state;
+        if !flags.contains(Flags::EXTENDED_TYPES) {
+            refuse_ttl(&state.tree)?;
+        }
         state.end_sessions();
         Ok::<_, String>(state)
     };
@@ -55,24 +59,6 @@ pub(super) async fn restore(sources: &Sources, body: Body) -> Result<Zxid, Strin
     let state = state.map_err(|error| error.to_string())??;
     let restored = sources.core.restore(state).await;
     restored.map_err(|error| error.to_string())
-}
-
-/// Without them switched on, TTL znodes would be ephemerals of nobody.
-fn refuse_ttl(state: &State, flags: Flags) -> Result<(), String> {
-    if flags.contains(Flags::EXTENDED_TYPES) {
-        return Ok(());
-    }
-    let tree = &state.tree;
-    let ttl = tree
-        .reapable()
-        .find(|id| matches!(tree.owner(*id), Owner::Ttl(_)));
-    match ttl {
-        None => Ok(()),
-        Some(id) => Err(format!(
-            "{} is a TTL znode, but the servers run without extendedTypesEnabled",
-            tree.path_of(id)
-        )),
-    }
 }
 
 async fn receive(path: &Path, body: Body) -> Result<(), String> {

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use super::types::{
     decode_vote, encode_log_id, encode_vote, log_id, members_of,
 };
 use super::{Committed, Member, SnapshotReader, SnapshotSource, snapshot};
-use crate::storage::log::{Log as _, Opened, Step, meta};
-use crate::storage::rocks_log::RocksLog;
+use crate::storage::log::{Log as _, Step, meta};
+use crate::storage::rocks_log::{Look, RocksLog};
 use crate::storage::snapshots::{SnapshotDir, SnapshotFile};
 use crate::storage::{StorageError, create_dir, fsync_dir};
 
@@ -61,8 +62,16 @@ pub fn found(
     source: &mut dyn SnapshotSource,
 ) -> Result<PathBuf, StorageError> {
     let places = [(founding.log_dir, "log"), (founding.data_dir, SNAPSHOTS)];
+    let log = founding.log_dir.join("log");
+    if log.exists()
+        && unfinished(founding.data_dir, SNAPSHOTS).exists()
+        && !founding.data_dir.join(SNAPSHOTS).exists()
+    {
+        return Err(StorageError::Interrupted { path: log });
+    }
     for (dir, name) in places {
         create_dir(dir, true)?;
+        refuse_fixed(dir, &dir.join(name))?;
         refuse_used(&dir.join(name))?;
         remove_dir(&unfinished(dir, name))?;
     }
@@ -81,6 +90,26 @@ pub fn found(
 
 fn unfinished(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}{UNFINISHED}"))
+}
+
+/// What a name leads to elsewhere cannot be put in its place as a whole.
+fn refuse_fixed(dir: &Path, path: &Path) -> Result<(), StorageError> {
+    let failed = |source| StorageError::io(path, source);
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        meta => meta.map_err(failed)?,
+    };
+    let what = if meta.is_symlink() {
+        "a symbolic link"
+    } else if meta.dev() != fs::metadata(dir).map_err(failed)?.dev() {
+        "a mount point"
+    } else {
+        return Ok(());
+    };
+    Err(StorageError::NotReplaceable {
+        path: path.to_owned(),
+        what,
+    })
 }
 
 fn refuse_used(path: &Path) -> Result<(), StorageError> {
@@ -183,6 +212,8 @@ pub struct Recovered {
     pub passed_over: Vec<String>,
     /// Entries that were applied to it.
     pub entries: u64,
+    /// Why more was written than there is.
+    pub damage: Vec<String>,
 }
 
 /// What the log holds. The first two come with an entry without requests behind them.
@@ -197,36 +228,86 @@ pub struct LoggedMembers(StoredMembers);
 
 /// An opened directory. Nothing in it is changed.
 pub struct AtRest {
-    log: RocksLog,
-    opened: Opened,
+    /// `None` when it cannot be read.
+    log: Option<Look>,
     snapshots: SnapshotDir,
+    damage: Vec<String>,
 }
 
 impl AtRest {
     /// # Errors
     /// There is no data of ours, or its log is damaged.
     pub fn open(data_dir: &Path, log_dir: &Path) -> Result<Self, StorageError> {
-        let (log, opened) = RocksLog::look(&log_dir.join("log"))?;
-        Ok(Self {
+        let mut log = RocksLog::look(&log_dir.join("log"))?;
+        match log.damage.take().or_else(|| check_committed(&log)) {
+            Some(damage) => Err(damage),
+            None => Ok(Self {
+                log: Some(log),
+                snapshots: SnapshotDir::look(&data_dir.join(SNAPSHOTS)),
+                damage: Vec::new(),
+            }),
+        }
+    }
+
+    /// Opens what can be read, and keeps in mind what cannot.
+    #[must_use]
+    pub fn open_despite_damage(data_dir: &Path, log_dir: &Path) -> Self {
+        let mut damage = Vec::new();
+        let log = match RocksLog::look(&log_dir.join("log")) {
+            Ok(mut log) => {
+                let why = log.damage.take().or_else(|| check_committed(&log));
+                damage.extend(why.map(|why| why.to_string()));
+                Some(log)
+            }
+            Err(error) => {
+                damage.push(error.to_string());
+                None
+            }
+        };
+        Self {
             log,
-            opened,
             snapshots: SnapshotDir::look(&data_dir.join(SNAPSHOTS)),
-        })
+            damage,
+        }
+    }
+
+    /// What cannot be read of the log.
+    #[must_use]
+    pub fn damage(&self) -> &[String] {
+        &self.damage
+    }
+
+    /// Why it is not known whether the log is there to its end.
+    #[must_use]
+    pub fn remark(&self) -> Option<&str> {
+        self.log.as_ref()?.remark.as_deref()
+    }
+
+    /// Indexes of the records in the log.
+    #[must_use]
+    pub fn records(&self) -> Range<u64> {
+        let log = self.log.as_ref();
+        log.map_or(0..0, |log| log.opened.records.clone())
+    }
+
+    fn meta(&self, name: &str) -> Option<Bytes> {
+        self.log.as_ref()?.opened.meta.get(name).cloned()
     }
 
     /// # Errors
     /// The snapshots cannot be listed.
     pub fn facts(&self) -> Result<Facts, StorageError> {
-        let records = &self.opened.records;
-        let value = |name: &str| self.opened.meta.get(name).cloned();
+        let records = self.records();
         let files = self.snapshots.list()?;
         Ok(Facts {
             snapshots: files.into_iter().map(|file| file.path).collect(),
             log: (!records.is_empty()).then(|| (records.start, records.end - 1)),
-            committed: value(meta::COMMITTED)
+            committed: self
+                .meta(meta::COMMITTED)
                 .and_then(|mut bytes| decode_log_id(&mut bytes))
                 .map(|id| id.index),
-            term: value(meta::VOTE)
+            term: self
+                .meta(meta::VOTE)
                 .and_then(decode_vote)
                 .map_or(0, |vote| vote.leader_id.term),
         })
@@ -252,12 +333,16 @@ impl AtRest {
         restore: &mut dyn FnMut(&mut dyn SnapshotReader) -> Result<(), String>,
         apply: &mut dyn FnMut(&Committed),
     ) -> Result<Recovered, StorageError> {
-        let mut recovered = Recovered::default();
-        let records = self.opened.records.clone();
+        let mut recovered = Recovered {
+            damage: self.damage.clone(),
+            ..Recovered::default()
+        };
+        let records = self.records();
+        let is_despite_damage = !self.damage.is_empty();
         let mut next = None;
         let mut members = StoredMembers::default();
         for file in self.snapshots.list()? {
-            if file.index + 1 < records.start {
+            if file.index + 1 < records.start && !is_despite_damage {
                 break;
             }
             match snapshot::read(&file, restore) {
@@ -268,50 +353,65 @@ impl AtRest {
                     recovered.snapshot = Some(file.path);
                     break;
                 }
+                Err(error) if is_gone(&error) => {}
                 Err(error @ StorageError::Corrupt { .. }) => {
                     recovered.passed_over.push(error.to_string());
                 }
                 Err(error) => return Err(error),
             }
         }
-        let has_purged = self.opened.meta.contains_key(meta::PURGED);
+        let may_begin_anywhere = self.log.is_some() && self.meta(meta::PURGED).is_none();
         let from = match next {
             Some(next) => next,
-            None if has_purged => {
+            None if may_begin_anywhere => records.start,
+            None => {
                 let why = match recovered.passed_over.first() {
                     Some(first) => first.clone(),
                     None => "no snapshot reaches the beginning of the log".to_owned(),
                 };
                 return Err(StorageError::corrupt(self.snapshots.path(), why));
             }
-            None => records.start,
         };
-        self.replay(from, &mut |entry| {
+        if from < records.start {
+            recovered.damage.push(format!(
+                "the log begins at entry {}, but the newest sound snapshot is that of entry {}",
+                records.start,
+                from - 1
+            ));
+            recovered.members = members_of(members.membership());
+            return Ok(recovered);
+        }
+        let replayed = self.replay(from, &mut |entry| {
             match entry {
-                Logged::Entry(committed) => apply(&committed),
+                Logged::Entry(committed) => {
+                    recovered.entries += 1;
+                    apply(&committed);
+                }
                 Logged::ClusterId(id) if recovered.cluster == 0 => recovered.cluster = id,
                 Logged::ClusterId(_) => {}
                 Logged::Members(found) => members = found.0,
             }
             ControlFlow::Continue(())
-        })?;
-        recovered.entries = records.end.saturating_sub(from);
+        });
+        match replayed {
+            Err(error) if is_despite_damage => recovered.damage.push(error.to_string()),
+            replayed => replayed?,
+        }
         recovered.members = members_of(members.membership());
         Ok(recovered)
     }
 
-    /// Whole snapshots, newest first.
-    ///
-    /// # Errors
-    /// They cannot be listed.
-    pub fn snapshots(&self) -> Result<Vec<SnapshotFile>, StorageError> {
-        self.snapshots.list()
+    /// Whole snapshots, newest first; none where there is no such directory.
+    #[must_use]
+    pub fn snapshots_in(data_dir: &Path) -> Vec<SnapshotFile> {
+        let dir = SnapshotDir::look(&data_dir.join(SNAPSHOTS));
+        dir.list().unwrap_or_default()
     }
 
     /// Whether the log goes on behind a snapshot.
     #[must_use]
     pub fn goes_on_behind(&self, file: &SnapshotFile) -> bool {
-        let records = &self.opened.records;
+        let records = self.records();
         !records.is_empty() && file.index + 1 >= records.start
     }
 
@@ -324,11 +424,14 @@ impl AtRest {
         from: u64,
         apply: &mut dyn FnMut(Logged) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
-        let end = self.opened.records.end;
+        let Some(Look { log, .. }) = &self.log else {
+            return Ok(());
+        };
+        let end = self.records().end;
         let mut index = from;
         while index < end {
             let until = end.min(index + ENTRIES_PER_READ);
-            for (at, record) in self.log.read(index..until)? {
+            for (at, record) in log.read(index..until)? {
                 let entry = decode_entry(at, record).ok_or_else(|| {
                     let why = format!("record {at} is no entry");
                     StorageError::corrupt(self.snapshots.path(), why)
@@ -361,6 +464,40 @@ impl AtRest {
         }
         Ok(())
     }
+}
+
+/// What is committed was acknowledged.
+fn check_committed(look: &Look) -> Option<StorageError> {
+    let committed = look.opened.meta.get(meta::COMMITTED)?;
+    let committed = decode_log_id(&mut committed.clone())?.index;
+    let end = look.opened.records.end;
+    (committed >= end).then(|| {
+        let why = format!("it ends before entry {end}, but entry {committed} was committed");
+        StorageError::corrupt(look.log.path(), why)
+    })
+}
+
+/// Whether a server has removed the file meanwhile.
+#[must_use]
+pub fn is_gone(error: &StorageError) -> bool {
+    matches!(error, StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// Reads a snapshot file of ours, and its checksums, to its end.
+///
+/// # Errors
+/// It is no snapshot, or damaged.
+pub fn verify_snapshot(path: &Path) -> Result<(), StorageError> {
+    read_snapshot(path, &mut |reader| {
+        loop {
+            match reader.next_block() {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(()),
+                Err(StorageError::Corrupt { why, .. }) => return Err(why),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    })
 }
 
 /// Hands the content of one snapshot file to `restore`.

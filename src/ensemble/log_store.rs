@@ -39,6 +39,9 @@ const TAIL_BYTES_MAX: usize = 4 << 20;
 const READ_LEN_MAX: u64 = 256;
 const READ_BYTES_MAX: usize = 1 << 20;
 
+/// Entries that are read at a time to be counted.
+const COUNTED_PER_READ: u64 = 32;
+
 /// Pieces that one batch may consist of.
 const BATCH_LEN_MAX: usize = 4096;
 
@@ -78,7 +81,8 @@ struct Shared {
     purged: Option<LogId>,
     committed: Option<LogId>,
     vote: Option<Vote>,
-    /// Bytes ever appended, for the snapshot policy.
+    /// Bytes appended since the newest snapshot that was there at the beginning, for the snapshot
+    /// policy.
     appended_bytes: u64,
     /// Requests that wait for the I/O thread.
     queued: usize,
@@ -286,7 +290,28 @@ impl LogStore {
         Ok(shared)
     }
 
-    /// Bytes appended since this process began.
+    /// Counts what was appended behind the newest snapshot before this process began: servers that
+    /// restart often have to write snapshots, too.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub(crate) fn count_behind(&self, snapshot: Option<u64>) -> Result<(), StorageError> {
+        let mut next = snapshot.map_or(0, |index| index + 1);
+        next = next.max(self.purged().map_or(0, |id| id.index + 1));
+        let end = self.shared.lock().last.map_or(0, |last| last.index + 1);
+        let mut bytes = 0;
+        while next < end {
+            let until = end.min(next + COUNTED_PER_READ);
+            for (_, record) in self.log.read(next..until)? {
+                bytes += size_of::<Entry>() + record.len();
+            }
+            next = until;
+        }
+        self.shared.lock().appended_bytes += bytes as u64;
+        Ok(())
+    }
+
+    /// Bytes appended since the newest snapshot that was there at the beginning.
     pub(crate) fn appended_bytes(&self) -> u64 {
         self.shared.lock().appended_bytes
     }

@@ -63,7 +63,9 @@ use peers::Peers;
 use state_machine::StateMachine;
 use types::{Payload, TypeConfig};
 
-pub use at_rest::{AtRest, Facts, Founding, Logged, Recovered, found, read_snapshot};
+pub use at_rest::{
+    AtRest, Facts, Founding, Logged, Recovered, found, is_gone, read_snapshot, verify_snapshot,
+};
 pub use link::{Link, LinkHandler, LinkReader, LinkWriter};
 #[cfg(simulation)]
 pub(crate) use log_store::LogStore;
@@ -322,6 +324,7 @@ impl Ensemble {
             log.purged(),
             Arc::clone(&cluster),
         )?;
+        log.count_behind(state_machine.shared.snapshot_index())?;
         let marker = elect::Marker::new(&options.log_dir);
         let identity = peer::Identity {
             me: options.server_id,

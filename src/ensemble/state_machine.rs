@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     dir: SnapshotDir,
     retain: usize,
     current: Mutex<Option<Current>>,
-    /// Index of the oldest snapshot on disk, once this process has written or received one.
+    /// Index of the oldest snapshot on disk, when there is a sound one.
     oldest_kept: Mutex<Option<u64>>,
     /// Requests applied since this process began.
     pub(crate) applied_requests: AtomicU64,
@@ -73,7 +73,9 @@ impl StateMachine {
     ) -> Result<Self, StorageError> {
         let mut current = None;
         let mut damage = None;
-        for file in dir.list()? {
+        let files = dir.list()?;
+        let oldest = files.last().map(|file| file.index);
+        for file in files {
             if purged.is_some_and(|purged| file.index < purged.index) {
                 break;
             }
@@ -110,8 +112,8 @@ impl StateMachine {
             machine,
             dir,
             retain,
+            oldest_kept: Mutex::new(current.as_ref().and(oldest)),
             current: Mutex::new(current),
-            oldest_kept: Mutex::new(None),
             applied_requests: AtomicU64::new(0),
             applied_term: watch::Sender::new(term_of(applied.0)),
             applied: Mutex::new(applied),

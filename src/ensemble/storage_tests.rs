@@ -456,6 +456,56 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
     panic!("waited in vain: {what}");
 }
 
+/// None of the lives writes as much as the snapshot is long.
+#[tokio::test]
+async fn servers_that_restart_often_write_snapshots_and_purge_their_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let frugal = Options {
+        snap_count: MANY as u64,
+        snap_retain_count: 1,
+        ..options(dir.path())
+    };
+    let (ensemble, _) = start(frugal.clone()).await.expect("fresh");
+    propose(&ensemble, 0..MANY * 10).await;
+    ensemble.raft.trigger().snapshot().await.expect("runs");
+    let is_behind_all = || ensemble.status().snapshot_index >= Some(MANY as u64 * 10);
+    until("a snapshot of all", is_behind_all).await;
+    until_purged(&ensemble).await;
+    let first = ensemble.status().snapshot_index;
+    let shared = Arc::clone(&ensemble.state_machine.shared);
+    let life_bytes_max = shared.snapshot_bytes() / 2;
+    stop(ensemble, dir.path()).await;
+    let mut written = 0;
+    let mut life = 0;
+    while written <= shared.snapshot_bytes() {
+        let (ensemble, _) = start(frugal.clone()).await.expect("there");
+        if ensemble.status().snapshot_index > first {
+            stop(ensemble, dir.path()).await;
+            break;
+        }
+        let before = ensemble.log.appended_bytes();
+        assert!(before >= written, "{before} of {written} bytes are known");
+        propose(&ensemble, life..life + MANY / 4).await;
+        let bytes = ensemble.log.appended_bytes() - before;
+        assert!(bytes < life_bytes_max, "{bytes} in one life");
+        written += bytes;
+        life += MANY / 4;
+        stop(ensemble, dir.path()).await;
+    }
+    let (ensemble, _) = start(frugal).await.expect("there");
+    let shared = &ensemble.state_machine.shared;
+    assert!(
+        shared.oldest_kept().is_some(),
+        "it is known from the beginning"
+    );
+    until("another snapshot", || {
+        ensemble.status().snapshot_index > first
+    })
+    .await;
+    until_purged(&ensemble).await;
+    stop(ensemble, dir.path()).await;
+}
+
 #[tokio::test]
 async fn the_snapshot_rule_purges_the_log_and_a_restart_has_it_all() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -79,7 +79,7 @@ struct ImportArgs {
 
 #[derive(Debug, Args)]
 struct RestoreArgs {
-    /// Our dataDir, or one of its snapshots
+    /// Our dataDir, or one snapshot, ours or ZooKeeper's
     from: PathBuf,
     /// Our dataLogDir, when there is one
     #[arg(long, value_name = "DIR")]
@@ -89,6 +89,9 @@ struct RestoreArgs {
     zxid: Option<i64>,
     #[command(flatten)]
     new: NewArgs,
+    /// Restore what is sound of a damaged directory
+    #[arg(long)]
+    despite_damage: bool,
     /// Print what was done as JSON
     #[arg(long)]
     json: bool,
@@ -125,13 +128,16 @@ struct ExportArgs {
     from: PathBuf,
     /// A dataDir for ZooKeeper
     to: PathBuf,
+    /// Export what is sound of a damaged directory
+    #[arg(long)]
+    despite_damage: bool,
     #[command(flatten)]
     ours: OurArgs,
 }
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// A dataDir
+    /// A dataDir, or one snapshot
     dir: PathBuf,
     #[command(flatten)]
     ours: OurArgs,
@@ -242,9 +248,13 @@ fn import(args: ImportArgs) -> Result<ExitCode, Failure> {
 
 fn restore(args: RestoreArgs) -> Result<ExitCode, Failure> {
     let new = args.new.read()?;
-    let config = match new.config {
-        Some(config) => config,
-        None => default_config()?,
+    let (config, extended_types) = match new.config {
+        Some(config) => {
+            let extended_types = config.extended_types_enabled;
+            (config, extended_types)
+        }
+        // It is not known yet.
+        None => (default_config()?, true),
     };
     let restore = Restore {
         from_log: args.from_log.unwrap_or_else(|| args.from.clone()),
@@ -253,6 +263,8 @@ fn restore(args: RestoreArgs) -> Result<ExitCode, Failure> {
         to: new.to,
         to_log: new.to_log,
         members: new.members,
+        extended_types,
+        despite_damage: args.despite_damage,
     };
     let restored = restore::run(&restore, server::schemes(&config)).map_err(failed)?;
     print(args.json, &restored, restore_text)?;
@@ -269,6 +281,7 @@ fn export(args: ExportArgs) -> Result<ExitCode, Failure> {
         from_log: args.ours.log_dir.unwrap_or_else(|| args.from.clone()),
         from: args.from,
         to: args.to,
+        despite_damage: args.despite_damage,
         schemes: server::schemes(&config),
     };
     let exported = export::run(export).map_err(failed)?;
@@ -293,7 +306,16 @@ fn check(args: CheckArgs) -> Result<ExitCode, Failure> {
         None => (default_config()?, true),
     };
     let schemes = server::schemes(&config);
-    let checked = check::run(&args.dir, &log_dir, schemes, extended_types).map_err(failed)?;
+    let checked = match check::run(&args.dir, &log_dir, schemes, extended_types) {
+        Ok(checked) => checked,
+        Err(error) if args.ours.json => Checked {
+            kind: Kind::Unreadable,
+            held: None,
+            remarks: Vec::new(),
+            damage: vec![error.to_string()],
+        },
+        Err(error) => return Err(failed(error)),
+    };
     print(args.ours.json, &checked, check_text)?;
     Ok(if checked.damage.is_empty() {
         ExitCode::SUCCESS
@@ -320,6 +342,10 @@ fn import_text(imported: &Imported) -> String {
         "imported {} znodes, {} of them ephemeral, and {} sessions\n",
         imported.znodes, imported.ephemerals, imported.sessions
     ));
+    text.push_str(&digest_text(&imported.zookeeper_digest));
+    if imported.wants_extended_types {
+        text.push_str("there are TTL znodes: the server must have extendedTypesEnabled=true\n");
+    }
     text.push_str(&format!("wrote {}\n", imported.snapshot.display()));
     text.push_str(&format!("goes on behind zxid {}\n", imported.zxid));
     text.push_str(&copies_text(&imported.members));
@@ -330,6 +356,9 @@ fn restore_text(restored: &Restored) -> String {
     let mut text = String::new();
     for why in &restored.snapshots_passed_over {
         text.push_str(&format!("passed over: {why}\n"));
+    }
+    for why in restored.damage.iter().chain(&restored.remark) {
+        text.push_str(&format!("{why}\n"));
     }
     text.push_str(&format!(
         "restored zxid {}: {} znodes, {} of them ephemeral, and {} sessions; digest {}\n",
@@ -360,10 +389,14 @@ fn export_text(exported: &Exported) -> String {
     for why in &exported.snapshots_passed_over {
         text.push_str(&format!("passed over: {why}\n"));
     }
+    for why in &exported.damage {
+        text.push_str(&format!("{why}\n"));
+    }
     text.push_str(&format!(
         "exported {} znodes, {} of them ephemeral, and {} sessions\n",
         exported.znodes, exported.ephemerals, exported.sessions
     ));
+    text.push_str(&digest_text(&exported.zookeeper_digest));
     if exported.sessions_with_other_password > 0 {
         text.push_str(&format!(
             "{} sessions are not ZooKeeper's: their clients will begin new ones\n",
@@ -372,6 +405,10 @@ fn export_text(exported: &Exported) -> String {
     }
     text.push_str(&format!("wrote {}\n", exported.snapshot.display()));
     text
+}
+
+fn digest_text(digest: &str) -> String {
+    format!("ZooKeeper's digest of the tree is {digest}\n")
 }
 
 fn account_text(account: &Account) -> String {
@@ -403,10 +440,14 @@ fn account_text(account: &Account) -> String {
         "applied {} records up to zxid {}, and compared the digest {} times\n",
         account.txns, account.last_zxid, account.digests_compared
     ));
-    if let Some(what) = &account.digest_differs {
+    let excused = account.digest_differs.as_ref();
+    if let Some(what) = excused.filter(|what| !account.damage.contains(what)) {
         text.push_str(&format!(
-            "{what}; ZooKeeper would go on with the same tree\n"
+            "{what}; the snapshot was written under load, and ZooKeeper, too, repairs it so\n"
         ));
+    }
+    for what in &account.unverified {
+        text.push_str(&format!("{what}\n"));
     }
     for path in &account.orphaned_ephemerals {
         text.push_str(&format!("left out {path}: its session is gone\n"));
@@ -439,22 +480,34 @@ fn check_text(checked: &Checked) -> String {
                 let role = if server.votes { "votes" } else { "observes" };
                 text.push_str(&format!("server {} {} {role}\n", server.id, server.address));
             }
-            for why in &checked.damage {
-                text.push_str(&format!("damage: {why}\n"));
-            }
             text
         }
+        Kind::Snapshot { path, of } => format!("read {}, a snapshot of {of}\n", path.display()),
+        Kind::Unreadable => String::new(),
     };
-    text.push_str(&format!(
-        "{} znodes, {} of them ephemeral, {} bytes of data, {} sessions, {} quotas\nzxid {}, digest {}\n",
-        checked.znodes,
-        checked.ephemerals,
-        checked.data_bytes,
-        checked.sessions,
-        checked.quotas,
-        checked.zxid,
-        checked.digest
-    ));
+    for what in &checked.remarks {
+        text.push_str(&format!("{what}\n"));
+    }
+    // An account has told its own.
+    if !matches!(checked.kind, Kind::ZooKeeper { .. }) {
+        for why in &checked.damage {
+            text.push_str(&format!("damage: {why}\n"));
+        }
+    }
+    match &checked.held {
+        None => text.push_str("nothing can be read\n"),
+        Some(held) => text.push_str(&format!(
+            "{} znodes, {} of them ephemeral, {} bytes of data, {} sessions, {} quotas\nzxid {}, digest {}, ZooKeeper's {}\n",
+            held.znodes,
+            held.ephemerals,
+            held.data_bytes,
+            held.sessions,
+            held.quotas,
+            held.zxid,
+            held.digest,
+            held.zookeeper_digest
+        )),
+    }
     text.push_str(if checked.damage.is_empty() {
         "sound\n"
     } else {

@@ -47,6 +47,10 @@ pub(super) struct Imported {
     pub sessions: usize,
     /// What the next write is behind.
     pub zxid: String,
+    /// Of the tree, as ZooKeeper makes it.
+    pub zookeeper_digest: String,
+    /// Whether there are TTL znodes, and no configuration has said that the server will know them.
+    pub wants_extended_types: bool,
     /// Ids of the servers that can begin with it; several form an ensemble.
     pub members: Vec<u64>,
 }
@@ -75,6 +79,9 @@ pub(super) fn run(import: &Import) -> Result<Imported, OfflineError> {
         // The new ensemble writes its own.
         image.forget_config();
     }
+    let zookeeper_digest = format!("{:x}", image.digest());
+    let wants_extended_types =
+        import.extended_types.is_none() && extended_types && ttl_znode(&image).is_some();
     let zxid = next_epoch(image.zxid(), files.epoch)?;
     let (term, index) = Founding::position();
     let position = LogPosition { term, index };
@@ -101,6 +108,8 @@ pub(super) fn run(import: &Import) -> Result<Imported, OfflineError> {
         ephemerals,
         sessions,
         zxid: zxid.to_string(),
+        zookeeper_digest,
+        wants_extended_types,
         members: import.members.iter().map(|member| member.id).collect(),
     })
 }
@@ -119,10 +128,20 @@ fn damage_text(account: &Account) -> String {
     text
 }
 
+fn is_marked(owner: i64) -> bool {
+    matches!(Owner::from_raw(owner, true), Owner::Ttl(_))
+}
+
+fn ttl_znode(image: &Image) -> Option<&str> {
+    let mut nodes = image.nodes();
+    nodes
+        .find(|(_, node)| is_marked(node.stat.ephemeral_owner))
+        .map(|(path, _)| path)
+}
+
 /// Whether owners with the TTL mark are TTL znodes. To a server without `extendedTypesEnabled` they
 /// are sessions, of a server with id 255; ZooKeeper would delete all TTL znodes when it starts so.
 fn has_ttl_znodes(image: &Image, configured: Option<bool>) -> Result<bool, OfflineError> {
-    let is_marked = |owner: i64| matches!(Owner::from_raw(owner, true), Owner::Ttl(_));
     let extended_types = configured.unwrap_or(true);
     if image.sessions.keys().any(|id| is_marked(*id)) {
         if extended_types {
@@ -132,11 +151,8 @@ fn has_ttl_znodes(image: &Image, configured: Option<bool>) -> Result<bool, Offli
         }
         return Ok(false);
     }
-    let ttl = image
-        .nodes()
-        .find(|(_, node)| is_marked(node.stat.ephemeral_owner));
-    match ttl {
-        Some((path, _)) if !extended_types => Err(OfflineError::Refused(format!(
+    match ttl_znode(image) {
+        Some(path) if !extended_types => Err(OfflineError::Refused(format!(
             "{path} is a TTL znode, but the configuration has no extendedTypesEnabled=true"
         ))),
         _ => Ok(extended_types),

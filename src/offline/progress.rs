@@ -5,6 +5,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// How the bar looks: what is done, how much of it, how fast, how long still.
 const TEMPLATE: &str = "{msg} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
 
+const ENTRIES_TEMPLATE: &str = "{msg} [{bar:40}] {pos}/{len} entries {eta}";
+
 /// A bar on standard error, invisible unless that is a terminal.
 pub(super) struct Bar(ProgressBar);
 
@@ -15,6 +17,16 @@ impl Bar {
             bar.set_style(style);
         }
         bar.set_message(what);
+        Self(bar)
+    }
+
+    /// A bar that counts what is applied.
+    pub(super) fn of_entries(count: u64) -> Self {
+        let bar = ProgressBar::new(count);
+        if let Ok(style) = ProgressStyle::with_template(ENTRIES_TEMPLATE) {
+            bar.set_style(style);
+        }
+        bar.set_message("replaying");
         Self(bar)
     }
 

@@ -5,18 +5,18 @@
 
 use std::hash::Hasher as _;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
 use super::OfflineError;
-use super::export::{apply_entry, recover};
+use super::export::{apply_entry, open, recover};
 use super::import::Frozen;
 use super::progress::Bar;
 use crate::auth::Schemes;
-use crate::convert::{image_of, read_state, state_of};
+use crate::convert::{image_of, read_file, read_state, refuse_ttl, state_of};
 use crate::ensemble::{AtRest, Founding, Logged, Member, found, read_snapshot};
 use crate::state::restoring::EPOCHS_AHEAD;
 use crate::state::{LogPosition, State};
@@ -36,6 +36,10 @@ pub(super) struct Restore {
     pub to_log: PathBuf,
     /// The servers that are to begin with it.
     pub members: Vec<Member>,
+    /// Whether they know TTL znodes.
+    pub extended_types: bool,
+    /// Whether what is sound of damaged files is good enough.
+    pub despite_damage: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,18 +57,33 @@ pub(super) struct Restored {
     /// Ids of the servers that can begin with it.
     pub members: Vec<u64>,
     pub snapshots_passed_over: Vec<String>,
+    /// What was damaged, and left out.
+    pub damage: Vec<String>,
+    /// Why the state may be one that never was.
+    pub remark: Option<String>,
 }
 
 pub(super) fn run(restore: &Restore, schemes: Schemes) -> Result<Restored, OfflineError> {
     let schemes = Arc::new(schemes);
+    let mut damage = Vec::new();
+    let mut remark = None;
     let (state, passed_over) = match restore.zxid {
-        _ if restore.from.is_file() => (one_snapshot(restore, &schemes)?, Vec::new()),
+        _ if restore.from.is_file() => {
+            let (state, found) = one_snapshot(restore, &schemes)?;
+            remark = found;
+            (state, Vec::new())
+        }
         None => {
-            let (state, recovered) = recover(&restore.from, &restore.from_log, &schemes)?;
+            let at_rest = open(&restore.from, &restore.from_log, restore.despite_damage)?;
+            let (state, recovered) = recover(&at_rest, &schemes)?;
+            damage = recovered.damage;
             (state, recovered.passed_over)
         }
-        Some(zxid) => as_of(&restore.from, &restore.from_log, Zxid(zxid), &schemes)?,
+        Some(zxid) => as_of(restore, Zxid(zxid), &schemes)?,
     };
+    if !restore.extended_types {
+        refuse_ttl(&state.tree).map_err(OfflineError::Refused)?;
+    }
     let last = state.zxid();
     let state = anew(&state, &restore.members, schemes)?;
     let founding = Founding {
@@ -88,45 +107,52 @@ pub(super) fn run(restore: &Restore, schemes: Schemes) -> Result<Restored, Offli
         digest: format!("{digest:x}"),
         members: restore.members.iter().map(|member| member.id).collect(),
         snapshots_passed_over: passed_over,
+        damage,
+        remark,
     })
 }
 
-/// The state of a snapshot file, which has no log behind it.
-fn one_snapshot(restore: &Restore, schemes: &Arc<Schemes>) -> Result<State, OfflineError> {
+/// The state of a snapshot file, ours or ZooKeeper's, which has no log behind it; and what there is
+/// to say about it.
+fn one_snapshot(
+    restore: &Restore,
+    schemes: &Arc<Schemes>,
+) -> Result<(State, Option<String>), OfflineError> {
     let bytes = restore.from.metadata().map_or(0, |file| file.len());
     let bar = Bar::new("reading", bytes);
-    let mut state = State::new(Arc::clone(schemes));
-    read_snapshot(&restore.from, &mut |reader| {
-        state = read_state(reader, schemes, &|bytes| bar.advance(bytes))?;
-        Ok(())
-    })?;
+    let read = read_file(&restore.from, schemes, usize::MAX, &|bytes| {
+        bar.advance(bytes)
+    });
+    let path = restore.from.display();
+    let read = read.map_err(|why| OfflineError::Refused(format!("{path}: {why}")))?;
+    let zxid = read.state.zxid();
     match restore.zxid {
-        Some(zxid) if state.zxid() != Zxid(zxid) => Err(OfflineError::Refused(format!(
-            "{} is of zxid {}: another one takes the data directory",
-            restore.from.display(),
-            state.zxid()
+        Some(wanted) if zxid != Zxid(wanted) => Err(OfflineError::Refused(format!(
+            "{path} is of zxid {zxid}: another one takes the data directory"
         ))),
-        _ => Ok(state),
+        _ => Ok((read.state, read.remark)),
     }
 }
 
-/// The state behind one transaction, from the newest snapshot that does not have the next one.
+/// The state behind one transaction, from the newest snapshot that does not have the next one. The
+/// log is opened when it is needed.
 fn as_of(
-    data_dir: &Path,
-    log_dir: &Path,
+    restore: &Restore,
     wanted: Zxid,
     schemes: &Arc<Schemes>,
 ) -> Result<(State, Vec<String>), OfflineError> {
-    let at_rest = AtRest::open(data_dir, log_dir)?;
-    let bar = Bar::new("reading", at_rest.snapshot_bytes()?);
+    let open = || open(&restore.from, &restore.from_log, restore.despite_damage);
     let mut passed_over = Vec::new();
     let mut oldest = None;
-    for file in at_rest.snapshots()? {
+    for file in AtRest::snapshots_in(&restore.from) {
+        let bytes = file.path.metadata().map_or(0, |file| file.len());
+        let bar = Bar::new("reading", bytes);
         let mut state = State::new(Arc::clone(schemes));
         let read = read_snapshot(&file.path, &mut |reader| {
             state = read_state(reader, schemes, &|bytes| bar.advance(bytes))?;
             Ok(())
         });
+        drop(bar);
         if let Err(error) = read {
             passed_over.push(error.to_string());
             continue;
@@ -135,13 +161,17 @@ fn as_of(
             oldest = Some(state.zxid());
             continue;
         }
-        if at_rest.goes_on_behind(&file) {
-            replay(&at_rest, file.index + 1, wanted, &mut state)?;
+        if state.zxid() != wanted {
+            let at_rest = open()?;
+            if at_rest.goes_on_behind(&file) {
+                replay(&at_rest, file.index + 1, wanted, &mut state)?;
+            }
         }
         return reached(state, wanted, oldest).map(|state| (state, passed_over));
     }
     // Without a snapshot the log may begin with the first entry of all.
     let mut state = State::new(Arc::clone(schemes));
+    let at_rest = open()?;
     let begins = at_rest.facts()?.log.is_some_and(|(first, _)| first <= 1);
     if begins {
         replay(&at_rest, 0, wanted, &mut state)?;
@@ -163,8 +193,10 @@ fn replay(
     wanted: Zxid,
     state: &mut State,
 ) -> Result<(), OfflineError> {
+    let bar = Bar::of_entries(at_rest.records().end.saturating_sub(from));
     at_rest.replay(from, &mut |logged| {
         if let Logged::Entry(committed) = logged {
+            bar.advance(1);
             return apply_entry(state, &committed, wanted);
         }
         ControlFlow::Continue(())
@@ -186,14 +218,20 @@ fn reached(state: State, wanted: Zxid, newer: Option<Zxid>) -> Result<State, Off
     )))
 }
 
+/// The beginning of an epoch that the servers cannot have come to since.
+pub(super) fn epochs_ahead(zxid: Zxid) -> Result<Zxid, OfflineError> {
+    let epoch = zxid.epoch();
+    if (0..EPOCH_MAX).contains(&epoch) {
+        Ok(Zxid((epoch + EPOCHS_AHEAD) << 32))
+    } else {
+        let why = format!("epoch {epoch} is too high to go on behind it");
+        Err(OfflineError::Refused(why))
+    }
+}
+
 /// The same tree and sessions for other servers, in an epoch of their own.
 fn anew(state: &State, members: &[Member], schemes: Arc<Schemes>) -> Result<State, OfflineError> {
-    let epoch = state.zxid().epoch();
-    if !(0..EPOCH_MAX).contains(&epoch) {
-        let why = format!("epoch {epoch} is too high to go on behind it");
-        return Err(OfflineError::Refused(why));
-    }
-    let zxid = Zxid((epoch + EPOCHS_AHEAD) << 32);
+    let zxid = epochs_ahead(state.zxid())?;
     let mut image = image_of(state, zxid);
     if members.len() > 1 {
         // The new ensemble writes its own.

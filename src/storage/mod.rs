@@ -37,6 +37,14 @@ pub enum StorageError {
     Foreign { path: PathBuf },
     #[error("{path} holds data already; it is not read or changed")]
     Used { path: PathBuf },
+    #[error(
+        "{path} is what an import or a restore has left that was interrupted: remove it and do that again"
+    )]
+    Interrupted { path: PathBuf },
+    #[error(
+        "{path} is {what}, and is to be made anew: give the directory that it leads to, or remove it"
+    )]
+    NotReplaceable { path: PathBuf, what: &'static str },
 }
 
 impl StorageError {
@@ -44,6 +52,15 @@ impl StorageError {
         Self::Io {
             path: path.to_owned(),
             source,
+        }
+    }
+
+    /// For whoever knows which file it is.
+    #[must_use]
+    pub fn why(self) -> String {
+        match self {
+            Self::Corrupt { why, .. } => why,
+            error => error.to_string(),
         }
     }
 
@@ -58,11 +75,25 @@ impl StorageError {
 /// Creates a directory, and says which one could not be created or written to.
 pub(crate) fn create_dir(path: &Path, autocreate: bool) -> Result<(), StorageError> {
     if autocreate {
-        std::fs::create_dir_all(path).map_err(|source| StorageError::io(path, source))?;
+        create_dirs(path)?;
     }
     let probe = path.join(".write-probe");
     std::fs::write(&probe, b"").map_err(|source| StorageError::io(path, source))?;
     std::fs::remove_file(&probe).map_err(|source| StorageError::io(path, source))
+}
+
+/// Creates a directory and those above it that are missing; their names are durable.
+pub(crate) fn create_dirs(path: &Path) -> Result<(), StorageError> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    std::fs::create_dir_all(path).map_err(|source| StorageError::io(path, source))?;
+    for created in missing {
+        match created.parent() {
+            None => {}
+            Some(parent) if parent.as_os_str().is_empty() => fsync_dir(Path::new("."))?,
+            Some(parent) => fsync_dir(parent)?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes the names in a directory durable.

@@ -65,9 +65,20 @@ pub struct RocksLog {
 /// How far the log must reach when it is opened again.
 struct LogEnd {
     path: PathBuf,
-    file: File,
+    /// `None` for whoever only looks.
+    file: Option<File>,
     /// Index behind the last record that is on disk.
     next: u64,
+}
+
+/// A log that was opened to be read, sound as far as it goes.
+pub struct Look {
+    pub log: RocksLog,
+    pub opened: Opened,
+    /// Why that is not all that was written.
+    pub damage: Option<StorageError>,
+    /// Why it is not known whether that is all.
+    pub remark: Option<String>,
 }
 
 /// What an opened log is for.
@@ -83,26 +94,61 @@ const LOG_END: &str = "log-end";
 const LOG_END_LEN: usize = 12;
 
 impl LogEnd {
-    fn open(log: &Path, access: Access) -> Result<Self, StorageError> {
+    fn open(log: &Path) -> Result<Self, StorageError> {
         let path = log.join(LOG_END);
         let failed = |source| StorageError::io(&path, source);
         let mut options = File::options();
-        options.read(true);
-        if access == Access::Write {
-            options.write(true).create(true).truncate(false);
-        }
+        options.read(true).write(true).create(true).truncate(false);
         let file = options.open(&path).map_err(failed)?;
-        let mut bytes = [0; LOG_END_LEN];
         // A file that was never written, or torn, bounds nothing.
-        let next = match file.read_exact_at(&mut bytes, 0) {
-            Ok(()) => {
-                let (next, crc) = bytes.split_at(8);
-                let sound = crc32fast::hash(next).to_be_bytes() == crc;
-                as_u64(next).filter(|_| sound).unwrap_or(0)
-            }
-            Err(_) => 0,
+        let next = Self::read(&file).unwrap_or(0);
+        Ok(Self {
+            path,
+            file: Some(file),
+            next,
+        })
+    }
+
+    /// `None` for what was never written, or is damaged.
+    fn read(file: &File) -> Option<u64> {
+        let mut bytes = [0; LOG_END_LEN];
+        file.read_exact_at(&mut bytes, 0).ok()?;
+        let (next, crc) = bytes.split_at(8);
+        let is_sound = crc32fast::hash(next).to_be_bytes() == crc;
+        as_u64(next).filter(|_| is_sound)
+    }
+
+    /// What the file says, without a change to it; in words when it says nothing.
+    fn look(log: &Path) -> (Self, Option<String>) {
+        let path = log.join(LOG_END);
+        let read = match File::open(&path) {
+            Ok(file) => Self::read(&file).ok_or_else(|| {
+                // Whoever does not wait for the disk does not know what is on it.
+                let is_empty = file.metadata().is_ok_and(|file| file.len() == 0);
+                let what = if is_empty {
+                    "is empty, as without forceSync"
+                } else {
+                    "is damaged"
+                };
+                format!("{} {what}", path.display())
+            }),
+            Err(error) => Err(format!("{}: {error}", path.display())),
         };
-        Ok(Self { path, file, next })
+        let (next, remark) = match read {
+            Ok(next) => (next, None),
+            Err(why) => (
+                0,
+                Some(format!(
+                    "{why}; whether the log is there to its end is not known"
+                )),
+            ),
+        };
+        let end = Self {
+            path,
+            file: None,
+            next,
+        };
+        (end, remark)
     }
 
     fn set(&mut self, next: u64) -> Result<(), StorageError> {
@@ -113,9 +159,10 @@ impl LogEnd {
         bytes[..8].copy_from_slice(&next.to_be_bytes());
         let crc = crc32fast::hash(&bytes[..8]);
         bytes[8..].copy_from_slice(&crc.to_be_bytes());
-        self.file
-            .write_all_at(&bytes, 0)
-            .map_err(|source| StorageError::io(&self.path, source))?;
+        if let Some(file) = &self.file {
+            file.write_all_at(&bytes, 0)
+                .map_err(|source| StorageError::io(&self.path, source))?;
+        }
         self.next = next;
         Ok(())
     }
@@ -159,7 +206,7 @@ impl RocksLog {
             warn_above,
             fsynctime: metrics::histogram!("fsynctime"),
             own_fsynctime: metrics::histogram!("meerkat_fsync_ms"),
-            end: Mutex::new(LogEnd::open(path, Access::Write)?),
+            end: Mutex::new(LogEnd::open(path)?),
         };
         let opened = log.verify(Access::Write)?;
         log.check_end(&opened)?;
@@ -167,11 +214,13 @@ impl RocksLog {
         Ok((log, opened))
     }
 
-    /// Opens a log to read it, without changing anything. Whoever writes it may go on.
+    /// Opens a log to read it, without changing anything. Whoever writes it may go on: the end is
+    /// read first, for it moves.
     ///
     /// # Errors
     /// Missing, damaged, newer than this version, or not to be read.
-    pub fn look(path: &Path) -> Result<(Self, Opened), StorageError> {
+    pub fn look(path: &Path) -> Result<Look, StorageError> {
+        let (end, remark) = LogEnd::look(path);
         let db = DB::open_cf_descriptors_read_only(&options(), path, families(), false)
             .map_err(|error| describe(path, &error))?;
         let log = Self {
@@ -181,11 +230,29 @@ impl RocksLog {
             warn_above: Duration::MAX,
             fsynctime: metrics::Histogram::noop(),
             own_fsynctime: metrics::Histogram::noop(),
-            end: Mutex::new(LogEnd::open(path, Access::Look)?),
+            end: Mutex::new(end),
         };
         let opened = log.verify(Access::Look)?;
-        log.check_end(&opened)?;
-        Ok((log, opened))
+        let mut damage = log.check_end(&opened).err();
+        if damage.is_some() {
+            // Unless a server has cut it off meanwhile, and said so before.
+            let (again, _) = LogEnd::look(path);
+            let mut end = log.end.lock();
+            end.next = end.next.min(again.next);
+            drop(end);
+            damage = log.check_end(&opened).err();
+        }
+        Ok(Look {
+            log,
+            opened,
+            damage,
+            remark,
+        })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The log must reach what was written.

@@ -27,6 +27,8 @@ pub struct Files {
     pub logs: Vec<NamedFile>,
     /// The highest epoch that the server has agreed to; a server without an ensemble has none.
     pub epoch: i64,
+    /// Files of epochs that say nothing.
+    pub damage: Vec<String>,
 }
 
 impl Files {
@@ -39,14 +41,18 @@ impl Files {
         let mut snapshots = named(&snap_dir, "snapshot")?;
         snapshots.reverse();
         let epochs = ["currentEpoch", "acceptedEpoch"].map(|name| epoch(&snap_dir.join(name)));
-        let mut highest = 0;
+        let (mut highest, mut damage) = (0, Vec::new());
         for epoch in epochs {
-            highest = highest.max(epoch?);
+            match epoch {
+                Err(error @ FileError::Damaged { .. }) => damage.push(error.to_string()),
+                epoch => highest = highest.max(epoch?),
+            }
         }
         Ok(Self {
             snapshots,
             logs: named(&log_dir, "log")?,
             epoch: highest,
+            damage,
         })
     }
 
@@ -106,12 +112,16 @@ fn named(dir: &Path, prefix: &str) -> Result<Vec<NamedFile>, FileError> {
 
 /// An epoch file, 0 without one.
 fn epoch(path: &Path) -> Result<i64, FileError> {
-    match fs::read_to_string(path) {
-        Ok(text) => text.trim().parse().map_err(|_| FileError::Damaged {
-            path: path.to_owned(),
-            offset: 0,
-            why: "it is no number".to_owned(),
-        }),
+    match fs::read(path) {
+        Ok(text) => {
+            let text = String::from_utf8_lossy(&text);
+            let epoch = text.trim().parse().ok().filter(|epoch| *epoch >= 0);
+            epoch.ok_or_else(|| FileError::Damaged {
+                path: path.to_owned(),
+                offset: 0,
+                why: "it is no epoch".to_owned(),
+            })
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(source) => Err(FileError::io(path, source)),
     }

@@ -59,6 +59,8 @@ pub struct Image {
     /// Paths with a limits znode.
     quotas: HashSet<Box<str>>,
     extended_types: bool,
+    /// Whether a record has met a tree that had it already.
+    was_repaired: bool,
     digest: u64,
     /// Of the last record.
     zxid: i64,
@@ -99,6 +101,7 @@ impl Image {
             ephemerals: HashMap::new(),
             quotas: HashSet::new(),
             extended_types,
+            was_repaired: false,
             digest: 0,
             zxid,
         }
@@ -152,6 +155,12 @@ impl Image {
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// Whether a record was applied to a tree that had it already, in whole or in part.
+    #[must_use]
+    pub fn was_repaired(&self) -> bool {
+        self.was_repaired
     }
 
     #[must_use]
@@ -371,10 +380,13 @@ impl Image {
             }
             TxnBody::SetAcl(txn) => {
                 let acl = self.known_acl(txn.acl.as_deref());
+                let mut is_new = false;
                 self.change(txn.path.as_deref().unwrap_or_default(), |node| {
+                    is_new = node.stat.aversion < txn.version;
                     node.acl = acl;
                     node.stat.aversion = txn.version;
                 });
+                self.was_repaired |= !is_new;
             }
             TxnBody::Check(_)
             | TxnBody::Error(_)
@@ -392,12 +404,14 @@ impl Image {
             return;
         };
         if name.is_empty() || !self.nodes.contains_key(parent) {
+            self.was_repaired = true;
             return;
         }
         let acl = self.known_acl(new.acl);
         self.count_created(parent, new.parent_cversion, header.zxid);
         if let Some(there) = self.nodes.get_mut(path) {
             there.acl = acl;
+            self.was_repaired = true;
             return;
         }
         let node = ImageNode {
@@ -429,16 +443,19 @@ impl Image {
 
     /// Counters of created children only grow, and pzxid with them.
     fn count_created(&mut self, parent: &str, counter: i32, zxid: i64) {
+        let mut is_new = false;
         self.change(parent, |node| {
             let counter = match counter {
                 COUNT_ONE_MORE => node.stat.cversion.wrapping_add(1),
                 counter => counter,
             };
-            if counter > node.stat.cversion {
+            is_new = counter > node.stat.cversion;
+            if is_new {
                 node.stat.cversion = counter;
                 node.stat.pzxid = zxid;
             }
         });
+        self.was_repaired |= !is_new;
     }
 
     /// The parent remembers the deletion even when the znode is gone already.
@@ -446,13 +463,18 @@ impl Image {
         let Some((parent, name)) = split(path) else {
             return;
         };
+        let mut is_new = false;
         let has_parent = self.change(parent, |node| {
+            // Several of one record have the same.
+            is_new = node.stat.pzxid <= zxid;
             node.stat.pzxid = node.stat.pzxid.max(zxid);
         });
+        self.was_repaired |= !is_new;
         if !has_parent {
             return;
         }
         let Some(node) = self.remove(path) else {
+            self.was_repaired = true;
             return;
         };
         if name == LIMITS
@@ -465,13 +487,16 @@ impl Image {
 
     fn set_data(&mut self, header: &TxnHeader, path: &str, data: Option<&[u8]>, version: i32) {
         let mut old_len = 0;
+        let mut is_new = false;
         let is_there = self.change(path, |node| {
+            is_new = node.stat.mzxid <= header.zxid;
             old_len = data_len(node);
             node.data = data.map(Into::into);
             node.stat.mtime = header.time_ms;
             node.stat.mzxid = header.zxid;
             node.stat.version = version;
         });
+        self.was_repaired |= !is_new;
         if is_there {
             let new_len = data.map_or(0, <[u8]>::len);
             self.add_to_quota(path, 0, signed(new_len) - signed(old_len));

@@ -129,9 +129,13 @@ impl<'p> Input<'p> {
 
     /// Damage at the current position.
     pub fn damaged(&self, why: impl Into<String>) -> FileError {
+        self.damaged_at(self.offset, why)
+    }
+
+    pub fn damaged_at(&self, offset: u64, why: impl Into<String>) -> FileError {
         FileError::Damaged {
             path: self.path.clone(),
-            offset: self.offset,
+            offset,
             why: why.into(),
         }
     }
@@ -167,6 +171,34 @@ impl<'p> Input<'p> {
             Err(source) => Err(self.failed(source)),
             Ok(_) if bytes.len() < len => Err(Stop::Ended),
             Ok(_) => Ok(bytes),
+        }
+    }
+
+    /// The next `len` bytes, or what there is of them.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn up_to(&mut self, len: usize) -> Result<Vec<u8>, FileError> {
+        match self.rest(len) {
+            Ok(bytes) => Ok(bytes),
+            Err(Stop::Ended) => Err(self.damaged("it is cut short")),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Reads to the end.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn has_more_than_zeros(&mut self) -> Result<bool, FileError> {
+        loop {
+            let bytes = self.up_to(1 << 20)?;
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Ok(true);
+            }
+            if bytes.is_empty() {
+                return Ok(false);
+            }
         }
     }
 

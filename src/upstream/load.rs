@@ -18,6 +18,8 @@ use super::{FileError, Progress};
 
 /// Snapshots that are tried, newest first.
 const SNAPSHOTS_TRIED_MAX: usize = 100;
+/// What ZooKeeper's first record of all has, without an ensemble and with one.
+const FIRST_ZXIDS: [i64; 2] = [1, (1 << 32) + 1];
 /// What is listed in an account, and only counted beyond.
 const LISTED_MAX: usize = 20;
 
@@ -35,10 +37,11 @@ pub struct Account {
     pub last_zxid: String,
     /// Times that the digest of the tree was compared with that in the files.
     pub digests_compared: u64,
-    /// The first of them that differed. That is no damage by itself: it happens to ZooKeeper, too,
-    /// with snapshots that were written under load. It says so in its log and goes on with the very
-    /// same tree.
+    /// The first of them that differed. It is no damage only where records have repaired a snapshot
+    /// that was written under load, and no digest has agreed since.
     pub digest_differs: Option<String>,
+    /// What no digest tells: whether an epoch is there to its end.
+    pub unverified: Vec<String>,
     /// Zxids between two records that nothing stands for. A request that ZooKeeper could not read
     /// leaves one behind.
     pub zxids_skipped: u64,
@@ -91,7 +94,10 @@ pub fn load(
     extended_types: bool,
     progress: Progress<'_>,
 ) -> Result<Loaded, LoadError> {
-    let mut account = Account::default();
+    let mut account = Account {
+        damage: files.damage.clone(),
+        ..Account::default()
+    };
     let found = newest_snapshot(files, extended_types, progress, &mut account)?;
     let (image, digest) = match found {
         Some(found) => found,
@@ -99,11 +105,20 @@ pub fn load(
         None => (Image::new(extended_types), None),
     };
     let base = image.zxid();
+    let trust = match digest {
+        _ if account.snapshot.is_none() => Trust::Whole,
+        None => Trust::Unknown,
+        Some(digest) if digest.zxid > base => Trust::Fuzzy,
+        Some(_) => Trust::Whole,
+    };
     let mut replay = Replay {
         image,
         account,
         previous: base,
         awaited: digest.filter(|digest| digest.zxid >= base.max(1)),
+        trust,
+        differs: None,
+        border: None,
     };
     replay.compare_snapshot_digest(base);
     for log in files.logs_behind(base) {
@@ -121,6 +136,7 @@ pub fn load(
             ));
         }
     }
+    replay.end();
     let Replay {
         mut image,
         mut account,
@@ -191,6 +207,18 @@ fn newest_snapshot(
     }
 }
 
+/// What a digest that differs can come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// The tree was whole at the beginning, or a digest has agreed since: only from damage.
+    Whole,
+    /// The snapshot was written while its tree changed: also from the records that repair it.
+    Fuzzy,
+    /// The snapshot does not say how long its writing took. Until a digest agrees none is expected
+    /// to.
+    Unknown,
+}
+
 struct Replay {
     image: Image,
     account: Account,
@@ -199,6 +227,12 @@ struct Replay {
     /// The snapshot's digest, until the record is reached behind which it was taken. No digest of a
     /// record is worth comparing before: the tree has changes that are yet to come.
     awaited: Option<SnapshotDigest>,
+    trust: Trust,
+    /// The first digest that differed, of those that did so before any has agreed.
+    differs: Option<String>,
+    /// The epochs before and behind the beginning of a file, until a digest shows that nothing is
+    /// missing between them.
+    border: Option<(i64, i64)>,
 }
 
 impl Replay {
@@ -270,6 +304,19 @@ impl Replay {
     /// itself by what is missing before the first record of the next. A zxid may also come again:
     /// servers write once more what they had already.
     fn check_order(&mut self, zxid: i64, is_beginning: bool) -> Result<(), String> {
+        if self.account.snapshot.is_none() && self.account.txns == 0 {
+            let is_first_of_all = FIRST_ZXIDS.contains(&zxid);
+            return is_first_of_all.then_some(()).ok_or_else(|| {
+                let zxid = hex(zxid);
+                format!("there is no snapshot, and the records before {zxid} are missing")
+            });
+        }
+        let (epoch, previous) = (zxid >> 32, self.previous >> 32);
+        let is_first_of_all = self.previous == 0 && FIRST_ZXIDS.contains(&zxid);
+        if is_beginning && epoch > previous && !is_first_of_all {
+            self.tell_border();
+            self.border = Some((previous, epoch));
+        }
         let expected = if zxid >> 32 == self.previous >> 32 {
             self.previous.saturating_add(1)
         } else {
@@ -319,13 +366,52 @@ impl Replay {
     fn compare(&mut self, zxid: i64, expected: u64) {
         self.account.digests_compared += 1;
         let found = self.image.digest();
-        if found != expected {
-            self.account.digest_differs.get_or_insert_with(|| {
-                format!(
-                    "behind zxid {} the digest of the tree is {found:x}, but the files say {expected:x}",
-                    hex(zxid)
-                )
-            });
+        if found == expected {
+            if self.trust == Trust::Unknown {
+                self.differs = None;
+            }
+            self.trust = Trust::Whole;
+            self.border = None;
+            return;
+        }
+        if self.account.digest_differs.is_some() || self.differs.is_some() {
+            return;
+        }
+        let what = format!(
+            "behind zxid {} the digest of the tree is {found:x}, but the files say {expected:x}",
+            hex(zxid)
+        );
+        let may_be_repaired = self.trust != Trust::Whole && self.image.was_repaired();
+        match self.border.take() {
+            Some((before, _)) if self.trust != Trust::Unknown => self.differs_by_damage(format!(
+                "{what}: records at the end of epoch {before:#x} may be missing"
+            )),
+            _ if may_be_repaired => self.differs = Some(what),
+            _ => self.differs_by_damage(what),
+        }
+    }
+
+    fn differs_by_damage(&mut self, what: String) {
+        self.account.damage.push(what.clone());
+        self.account.digest_differs = Some(what);
+    }
+
+    fn tell_border(&mut self) {
+        let Some((before, behind)) = self.border.take() else {
+            return;
+        };
+        if self.account.unverified.len() < LISTED_MAX {
+            self.account.unverified.push(format!(
+                "no digest shows whether epoch {before:#x} is there to its end, before {behind:#x}"
+            ));
+        }
+    }
+
+    /// Behind the last record.
+    fn end(&mut self) {
+        self.tell_border();
+        if let Some(what) = self.differs.take() {
+            self.account.digest_differs.get_or_insert(what);
         }
     }
 }

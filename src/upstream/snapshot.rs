@@ -93,6 +93,9 @@ fn decode_parts(input: &mut Input<'_>, zxid: i64, extended_types: bool) -> Resul
     if header.magic != MAGIC {
         return Err(Stop::Failed(input.damaged("it is no snapshot")));
     }
+    if header.version != VERSION {
+        return Err(Stop::Failed(input.damaged(other_version(&header))));
+    }
     let mut image = Image::bare(zxid, extended_types);
     for _ in 0..input.record::<i32>(4)? {
         let id = input.record(8)?;
@@ -104,6 +107,11 @@ fn decode_parts(input: &mut Input<'_>, zxid: i64, extended_types: bool) -> Resul
     let digest = decode_digest(input)?;
     image.count_all_quotas();
     Ok(Snapshot { image, digest })
+}
+
+pub(super) fn other_version(header: &FileHeader) -> String {
+    let found = header.version;
+    format!("its format is version {found}, and only {VERSION} is known")
 }
 
 fn decode_acls(input: &mut Input<'_>, image: &mut Image) -> Result<(), Stop> {

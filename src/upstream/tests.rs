@@ -8,10 +8,12 @@ use jute::proto::txn::{
     SubTxn, TxnBody, TxnDigest, TxnHeader, TxnRecord,
 };
 use jute::proto::{Acl, Id, perms};
-use jute::{Encode, OpCode, Reader, text};
+use jute::{Decode as _, Encode, OpCode, Reader, text};
 
+use super::files::Files;
 use super::image::{Image, ListRef};
 use super::input::{Compression, Input};
+use super::load::{Account, load};
 use super::snapshot;
 use super::txn_log::{LogReader, Next};
 use crate::tree::CONFIG_PATH;
@@ -142,6 +144,26 @@ fn content_that_is_longer_than_allowed_is_refused() {
     }
 }
 
+#[test]
+fn files_of_another_version_are_refused_in_a_sentence() {
+    let mut snapshot = encoded(&sample());
+    snapshot[7] = 3;
+    let mut input = Input::of_bytes(&snapshot, Compression::Plain);
+    let refused = snapshot::decode(&mut input, 4, true).map(drop);
+    let refused = refused.expect_err("another version").to_string();
+    assert!(
+        refused.contains("version 3, and only 2 is known"),
+        "{refused}"
+    );
+    let mut bytes = log(&[created(1, "/a")]);
+    bytes[7] = 3;
+    let refused = read_log(&bytes).expect_err("another version");
+    assert!(
+        refused.contains("version 3, and only 2 is known"),
+        "{refused}"
+    );
+}
+
 /// A snapshot of 3.6 to 3.8 ends here: the last zxid takes 8 bytes, its seal 13.
 fn plain_len_without_last_zxid(image: &Image) -> usize {
     encoded(image).len() - 21
@@ -157,7 +179,7 @@ fn a_changed_byte_in_a_snapshot_is_found() {
         let read = snapshot::decode(&mut input, 4, true);
         // Version and database id say nothing, and of a seal only the number is looked at.
         let is_ignored = read.is_ok_and(|read| encoded(&read.image) == sound);
-        let is_no_content = matches!(at, 4..16) || sound[at] == b'/' || sound[at..].len() < 60;
+        let is_no_content = matches!(at, 8..16) || sound[at] == b'/' || sound[at..].len() < 60;
         assert!(!is_ignored || is_no_content, "byte {at} was changed");
     }
 }
@@ -222,6 +244,59 @@ fn a_log_ends_at_zeros_and_at_what_was_not_written_whole() {
     let mut damaged = whole;
     damaged[first + 15] ^= 1;
     assert!(read_log(&damaged).is_err(), "a changed byte in a record");
+}
+
+#[test]
+fn damage_in_the_middle_of_a_log_is_not_taken_for_its_end() {
+    let set = SetDataTxn {
+        path: text("/a"),
+        data: Some(b"B and more, for a length of its own"),
+        version: 1,
+    };
+    let records: Vec<BytesMut> = (1..=3)
+        .map(|zxid| record(OpCode::SET_DATA, zxid, &set))
+        .collect();
+    let mut whole = log(&records);
+    let size = (whole.len() - 16) / 3;
+    let begins = [16, 16 + size, 16 + 2 * size];
+    whole.resize(whole.len() + 100, 0);
+    assert_eq!(read_log(&whole), Ok((3, false)));
+    let check = |what: &str, record: usize, change: &dyn Fn(&mut [u8])| {
+        let mut bytes = whole.clone();
+        change(&mut bytes[begins[record]..]);
+        let why = read_log(&bytes).expect_err(what);
+        let byte = format!("at byte {}:", begins[record]);
+        assert!(why.contains(&byte), "{what}, record {record}: {why}");
+    };
+    for record in 0..3 {
+        check("mark", record, &|bytes| bytes[size - 1] ^= 1);
+        let right = i32::try_from(size - 13).expect("small");
+        for len in [
+            0,
+            -1,
+            -2,
+            1,
+            right - 1,
+            right + 1,
+            right + 90,
+            1 << 24,
+            i32::MAX,
+        ] {
+            let len = len.to_be_bytes();
+            check("length", record, &|bytes| {
+                bytes[8..12].copy_from_slice(&len)
+            });
+        }
+        check("zeros", record, &|bytes| bytes[..size - 4].fill(0));
+    }
+    for record in 0..2 {
+        check("a record of zeros", record, &|bytes| bytes[..size].fill(0));
+    }
+    // Of a record that was not written whole its first pages may be missing as well as its last.
+    let mut torn = whole.clone();
+    torn[begins[2] + 20..begins[2] + 40].fill(0);
+    torn[begins[2] + size - 1] = 0;
+    assert_eq!(read_log(&torn), Ok((2, true)));
 }
 
 #[test]
@@ -409,4 +484,226 @@ fn no_cut_and_no_changed_byte_of_a_record_panics() {
             }
         }
     }
+}
+
+/// A directory of ZooKeeper's, made of what the tests say.
+struct Made {
+    dir: tempfile::TempDir,
+}
+
+impl Made {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join("version-2")).expect("writable");
+        Self { dir }
+    }
+
+    /// A snapshot begun at `zxid` whose digest is that of another one.
+    fn snapshot(&self, zxid: i64, image: &Image, digest: Option<(i64, u64)>) {
+        let mut bytes = encoded(image);
+        bytes.truncate(bytes.len() - 21 - 33);
+        if let Some((until, digest)) = digest {
+            bytes.put_i64(until);
+            bytes.put_i32(2);
+            bytes.put_u64(digest);
+            let seal = adler2::adler32_slice(&bytes);
+            bytes.put_i64(seal.into());
+            bytes.put_slice(b"\0\0\0\x01/");
+        }
+        self.write(&format!("snapshot.{zxid:x}"), &bytes);
+    }
+
+    fn log(&self, records: &[BytesMut]) {
+        let first = TxnHeader::decode(&mut Reader::new(&records[0])).expect("sound");
+        self.write(&format!("log.{:x}", first.zxid), &log(records));
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.dir.path().join("version-2").join(name);
+        std::fs::write(path, bytes).expect("writable");
+    }
+
+    fn load(&self) -> Account {
+        let files = Files::list(self.dir.path(), self.dir.path()).expect("readable");
+        load(&files, true, &|_| {}).expect("something").account
+    }
+}
+
+fn with_digest(mut record: BytesMut, tree_digest: u64) -> BytesMut {
+    let digest = TxnDigest {
+        version: 2,
+        tree_digest: tree_digest.cast_signed(),
+    };
+    digest.encode(&mut record);
+    record
+}
+
+fn created(zxid: i64, path: &str) -> BytesMut {
+    record(OpCode::CREATE, zxid, &create(path, false, -1))
+}
+
+#[test]
+fn of_a_directory_without_its_epoch_the_rest_is_read() {
+    for (epoch, is_sound) in [
+        ("3", true),
+        ("3\n", true),
+        ("", false),
+        ("x", false),
+        ("-1", false),
+    ] {
+        let made = Made::new();
+        made.log(&[created(1, "/a")]);
+        made.write("currentEpoch", epoch.as_bytes());
+        made.write("acceptedEpoch", b"2");
+        let account = made.load();
+        assert_eq!(
+            (account.damage.is_empty(), account.txns),
+            (is_sound, 1),
+            "{epoch:?}"
+        );
+    }
+}
+
+#[test]
+fn without_a_snapshot_the_log_begins_with_the_first_record() {
+    for (zxid, is_sound) in [
+        (1, true),
+        (2, false),
+        (1 << 32 | 1, true),
+        (2 << 32 | 1, false),
+    ] {
+        let made = Made::new();
+        made.log(&[created(zxid, "/a"), created(zxid + 1, "/b")]);
+        let account = made.load();
+        assert_eq!(account.damage.is_empty(), is_sound, "{zxid:x}");
+        assert_eq!(account.txns, if is_sound { 2 } else { 0 }, "{zxid:x}");
+    }
+}
+
+/// A file that has the end of an epoch and is not there leaves no gap in the zxids.
+#[test]
+fn what_is_missing_at_the_end_of_an_epoch_shows_in_the_next_digest() {
+    let base = sample();
+    let mut next = sample();
+    apply(&mut next, &created(2 << 32 | 1, "/next"));
+    let right = next.digest();
+    for (digest, damages, notes) in [(Some(right), 0, 0), (Some(right + 1), 1, 0), (None, 0, 1)] {
+        let made = Made::new();
+        made.snapshot(1 << 32 | 5, &base, Some((1 << 32 | 5, base.digest())));
+        let record = created(2 << 32 | 1, "/next");
+        made.log(&[match digest {
+            Some(digest) => with_digest(record, digest),
+            None => record,
+        }]);
+        let account = made.load();
+        assert_eq!(account.damage.len(), damages, "{account:?}");
+        assert_eq!(account.unverified.len(), notes, "{account:?}");
+        if let Some(why) = account.damage.first() {
+            assert!(why.contains("the end of epoch 0x1 may be missing"), "{why}");
+        }
+    }
+}
+
+#[test]
+fn behind_the_snapshot_of_an_empty_tree_epochs_may_be_missing() {
+    for (zxid, notes) in [(1, 0), (1 << 32 | 1, 0), (2 << 32 | 1, 1)] {
+        let made = Made::new();
+        made.snapshot(0, &Image::new(true), None);
+        made.log(&[created(zxid, "/a")]);
+        let account = made.load();
+        assert!(account.damage.is_empty(), "{account:?}");
+        assert_eq!(account.unverified.len(), notes, "{account:?}");
+    }
+}
+
+#[test]
+fn a_digest_that_differs_is_damage_unless_a_snapshot_under_load_explains_it() {
+    // The log from 5 on: /a/b is created, which the snapshot has or has not, and then /c, /d.
+    let records = |digests: [u64; 3]| {
+        let paths = ["/a/b", "/c", "/d"];
+        let of = |(at, digest): (usize, u64)| {
+            let zxid = 5 + i64::try_from(at).expect("small");
+            with_digest(created(zxid, paths[at]), digest)
+        };
+        digests.into_iter().enumerate().map(of).collect::<Vec<_>>()
+    };
+    let whole = || {
+        let mut image = sample();
+        let delete = DeleteTxn { path: text("/a/b") };
+        apply(&mut image, &record(OpCode::DELETE, 4, &delete));
+        image
+    };
+    let digests = |mut image: Image| {
+        records([0; 3])
+            .iter()
+            .map(|record| {
+                apply(&mut image, record);
+                image.digest()
+            })
+            .collect::<Vec<u64>>()
+            .try_into()
+            .expect("three")
+    };
+    let check = |what: &str, image: &Image, until: i64, said: [u64; 3], is_damage, is_told| {
+        let made = Made::new();
+        let of_until = match until {
+            4 => image.digest(),
+            until => said[usize::try_from(until - 5).expect("small")],
+        };
+        made.snapshot(4, image, Some((until, of_until)));
+        made.log(&records(said));
+        let account = made.load();
+        assert_eq!(!account.damage.is_empty(), is_damage, "{what}: {account:?}");
+        assert_eq!(
+            account.digest_differs.is_some(),
+            is_told,
+            "{what}: {account:?}"
+        );
+    };
+    let [a, b, c] = digests(whole());
+    let whole = whole();
+    check("all is well", &whole, 4, [a, b, c], false, false);
+    check(
+        "a tree that was whole",
+        &whole,
+        4,
+        [a, b, c + 1],
+        true,
+        true,
+    );
+    check(
+        "the first one",
+        &whole,
+        4,
+        [a + 1, b + 1, c + 1],
+        true,
+        true,
+    );
+    let fuzzy = sample();
+    let [a, b, c] = digests(sample());
+    check("repaired", &fuzzy, 5, [a, b, c], false, false);
+    check(
+        "repaired otherwise than the server was",
+        &fuzzy,
+        5,
+        [a + 1, b + 1, c + 1],
+        false,
+        true,
+    );
+    check(
+        "behind one that agreed",
+        &fuzzy,
+        5,
+        [a, b, c + 1],
+        true,
+        true,
+    );
+    check(
+        "under load, and nothing to repair",
+        &whole,
+        5,
+        [a + 9, b + 9, c + 9],
+        true,
+        true,
+    );
 }

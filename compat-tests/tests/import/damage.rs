@@ -1,6 +1,7 @@
 //! Files that are not what ZooKeeper wrote, and targets that are not empty.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -12,7 +13,7 @@ use crate::fill::{Fill, Release, Run};
 use crate::{copy, settings, text, zk_server, zk_server_json};
 
 /// A small directory of ZooKeeper's with several snapshots and logs, made once.
-fn sound() -> Result<&'static Path> {
+pub(crate) fn sound() -> Result<&'static Path> {
     static DATA: OnceLock<Result<TempDir, String>> = OnceLock::new();
     let make = || -> Result<TempDir> {
         let data = TempDir::with_prefix("meerkat-import-")?;
@@ -131,6 +132,14 @@ fn a_changed_byte_in_the_log_is_told_and_nothing_imported() -> Result<()> {
 #[test]
 fn a_record_that_was_not_written_whole_is_left_out() -> Result<()> {
     let case = Case::new()?;
+    // A snapshot that was under way until the last record cannot do without it.
+    for (_, newest) in case.files("snapshot.")? {
+        let checked = zk_server_json(&["check", text(&case.from)])?;
+        if checked["snapshot"]["written_until"] != checked["zxid"] {
+            break;
+        }
+        fs::remove_file(newest)?;
+    }
     let (path, end) = last_log(&case)?;
     let mut bytes = fs::read(&path)?;
     bytes[end - 9..end].fill(0);
@@ -145,7 +154,7 @@ fn a_record_that_was_not_written_whole_is_left_out() -> Result<()> {
 }
 
 /// As zlib has it.
-fn adler32(bytes: &[u8]) -> u32 {
+pub(crate) fn adler32(bytes: &[u8]) -> u32 {
     let (a, b) = bytes.iter().fold((1u32, 0u32), |(a, b), byte| {
         let a = (a + u32::from(*byte)) % 65_521;
         (a, (a + b) % 65_521)
@@ -154,32 +163,64 @@ fn adler32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn a_digest_that_differs_is_told() -> Result<()> {
+fn a_digest_that_differs_behind_others_that_agreed_is_damage() -> Result<()> {
     let case = Case::new()?;
     let sound = zk_server_json(&["check", text(&case.from)])?;
     ensure!(sound["digest_differs"].is_null(), "{sound}");
     let (path, end) = last_log(&case)?;
     let mut bytes = fs::read(&path)?;
     // Of the last record with a digest: one that was no error.
-    let mut last = None;
+    let is_error = |payload: &[u8]| payload[28..32] == [0xff; 4];
+    let records = records(&bytes[..end])?;
+    let mut with_digest = records
+        .into_iter()
+        .filter(|at| !is_error(&bytes[at.clone()]));
+    let payload = with_digest.next_back().context("no record")?;
+    bytes[payload.end - 1] ^= 1;
+    let checksum = u64::from(adler32(&bytes[payload.clone()]));
+    let head = payload.start - 12;
+    bytes[head..head + 8].copy_from_slice(&checksum.to_be_bytes());
+    fs::write(&path, bytes)?;
+    case.refused(&["the digest of the tree is"])
+}
+
+/// Where the records of a log are, without checksum, length and mark.
+fn records(log: &[u8]) -> Result<Vec<Range<usize>>> {
+    let mut records = Vec::new();
     let mut at = 16;
-    while at + 1 < end {
-        let len = u32::from_be_bytes(bytes[at + 8..at + 12].try_into()?) as usize;
-        let is_error = bytes[at + 12 + 28..at + 12 + 32] == [0xff; 4];
-        if !is_error {
-            last = Some((at, len));
-        }
+    while at + 1 < log.len() {
+        let len = u32::from_be_bytes(log[at + 8..at + 12].try_into()?) as usize;
+        records.push(at + 12..at + 12 + len);
         at += 12 + len + 1;
     }
-    let (at, len) = last.context("no record")?;
-    let payload = at + 12..at + 12 + len;
-    bytes[payload.end - 1] ^= 1;
-    let checksum = u64::from(adler32(&bytes[payload]));
-    bytes[at..at + 8].copy_from_slice(&checksum.to_be_bytes());
-    fs::write(&path, bytes)?;
-    let imported = zk_server_json(&["import", text(&case.from), "--to", text(&case.to)])?;
-    let said = imported["read"]["digest_differs"].as_str();
-    ensure!(said.is_some_and(|said| said.contains("0x")), "{imported}");
+    Ok(records)
+}
+
+/// Whatever is changed of a record that has others behind it: it was acknowledged.
+#[test]
+fn damage_in_the_middle_of_the_last_log_is_told_with_its_byte() -> Result<()> {
+    let case = Case::new()?;
+    let (path, end) = last_log(&case)?;
+    let sound = fs::read(&path)?;
+    let records = records(&sound[..end])?;
+    let payload = records[records.len() / 2].clone();
+    let head = payload.start - 12;
+    type Change<'a> = &'a dyn Fn(&mut [u8]);
+    let changes: [(&str, Change<'_>); 6] = [
+        ("mark", &|bytes| bytes[payload.end] ^= 1),
+        ("no mark", &|bytes| bytes[payload.end] = 0),
+        ("no length", &|bytes| bytes[head + 8..head + 12].fill(0)),
+        ("length -1", &|bytes| bytes[head + 8..head + 12].fill(0xff)),
+        ("long length", &|bytes| bytes[head + 8] ^= 0x10),
+        ("zeros", &|bytes| bytes[head..payload.end + 1].fill(0)),
+    ];
+    for (what, change) in changes {
+        let mut bytes = sound.clone();
+        change(&mut bytes);
+        fs::write(&path, bytes)?;
+        let at = format!("damaged at byte {head}");
+        case.refused(&[&at]).context(what)?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Random writes of many sessions at once, on few paths, so that they meet.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
 use meerkat_compat_tests::client::{Connection, Received, framed};
@@ -104,10 +105,14 @@ impl Fill {
     }
 
     pub(crate) fn open(&mut self, server: &Server, count: usize) -> Result<()> {
+        self.open_at(server.addr(), count)
+    }
+
+    pub(crate) fn open_at(&mut self, addr: SocketAddr, count: usize) -> Result<()> {
         for _ in 0..count {
             let timeout_ms = TIMEOUTS_MS[self.number % TIMEOUTS_MS.len()];
             self.number += 1;
-            let mut connection = Connection::open(server.addr())?;
+            let mut connection = Connection::open(addr)?;
             let connect = Connect {
                 timeout_ms,
                 ..Connect::default()
@@ -201,6 +206,10 @@ impl Fill {
 
     /// Sends so many requests; what was sent at the end is still under way.
     pub(crate) fn run(&mut self, server: &Server, requests: usize) -> Result<Run> {
+        self.run_at(server.addr(), requests)
+    }
+
+    pub(crate) fn run_at(&mut self, addr: SocketAddr, requests: usize) -> Result<Run> {
         let mut sent = 0;
         while sent < requests {
             for at in 0..self.live.len() {
@@ -220,7 +229,7 @@ impl Fill {
                     return Ok(Run::CutOff);
                 }
                 self.ended.push(self.live.swap_remove(at).session);
-                self.open(server, 1)?;
+                self.open_at(addr, 1)?;
             }
         }
         Ok(Run::Done)

@@ -160,6 +160,48 @@ fn data_of_3_5() -> Result<()> {
     of_release("3.5.10", Release::New)
 }
 
+#[test]
+fn data_of_3_6() -> Result<()> {
+    of_release("3.6.4", Release::New)
+}
+
+#[test]
+fn data_of_3_8() -> Result<()> {
+    of_release("3.8.6", Release::New)
+}
+
+/// Epochs end with a leader that is killed while it writes; the data is that of the last one.
+#[test]
+fn an_ensemble_that_has_lost_its_leaders() -> Result<()> {
+    let zookeeper = settings(&[OFTEN])?;
+    let mut ensemble = Ensemble::start(Kind::ZooKeeper, 3, 0, &zookeeper)?;
+    let mut fill = Fill::new(9, Release::New);
+    let mut last = 0;
+    for life in 0..3 {
+        last = ensemble.wait_for_leader()?;
+        fill.open_at(ensemble.addr(last), SESSIONS)?;
+        if life == 0 {
+            fill.prepare()?;
+        }
+        let run = fill.run_at(ensemble.addr(last), REQUESTS / 2)?;
+        ensure!(run == Run::Done, "it is gone");
+        ensemble.kill(last)?;
+        fill.hang_up();
+        if life < 2 {
+            ensemble.start_one(last)?;
+        }
+    }
+    let data = ensemble.data_dir(last)?;
+    let checked = zk_server_json(&["check", text(&data)])?;
+    ensure!(checked["epoch"].as_i64() >= Some(3), "{checked}");
+    let imported = compare(&data, &zookeeper, &fill.sessions())?;
+    ensure!(
+        number(&imported["read"], "digests_compared")? > 0,
+        "{imported}"
+    );
+    Ok(())
+}
+
 /// A log directory of its own, and no word from the configuration but the one of the new server.
 #[test]
 fn a_directory_for_the_log() -> Result<()> {

@@ -4,6 +4,7 @@
 //! that was given the same files: each znode with its data, Stat and access control list, each
 //! session with its time-out, and that clients go on with theirs.
 
+mod at_rest;
 mod damage;
 mod fill;
 mod from_zookeeper;
