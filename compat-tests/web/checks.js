@@ -326,6 +326,34 @@ const lone = {
     await user.close();
   },
 
+  async 'an edit keeps the bytes that it does not touch'({ browser, server }) {
+    const user = await client(server.port, USER.join(':'));
+    await user.create('/crlf', '\ufeffa=1\r\nb=2\r\n', only(...USER));
+    const visit = await (await Visit.open(browser, server.origin)).go('#/tree/crlf');
+    await visit.signIn(USER);
+    const area = visit.page.locator('#edit-fields textarea');
+    await visit.page.getByRole('button', { name: 'Edit' }).click();
+    assert.equal(await area.inputValue(), '\ufeffa=1\nb=2\n');
+    await area.press('Control+End');
+    await area.pressSequentially('c=3\n');
+    await visit.page.click('#edit-submit');
+    await visit.shows('pre.data', 'c=3');
+    assert.equal((await user.data('/crlf')).toString(), '\ufeffa=1\r\nb=2\r\nc=3\r\n');
+    // What a form cannot give back is not put into one.
+    for (const data of ['a\r\nb\n', 'a\rb', 'a\r\r\nb']) {
+      await user.set('/crlf', data);
+      await visit.go('#/overview');
+      await visit.go('#/tree/crlf');
+      await visit.page.getByRole('button', { name: 'Edit' }).click();
+      await visit.shows('#edit-fields', 'end in more than one way');
+      assert.equal(await area.count(), 0);
+      await visit.page.click('#edit-cancel');
+      assert.equal((await user.data('/crlf')).toString(), data);
+    }
+    await user.close();
+    await visit.close();
+  },
+
   async 'changes are refused without a proof'({ server }) {
     const user = await client(server.port);
     await user.create('/guarded', 'x', only(...USER));

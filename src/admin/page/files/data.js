@@ -14,6 +14,8 @@ export function decode(base64) {
   return octets;
 }
 
+export const isSame = (a, b) => a.length === b.length && a.every((octet, at) => octet === b[at]);
+
 // Text, or null when the bytes are none or have control characters.
 export function asText(octets) {
   try {

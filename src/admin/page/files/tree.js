@@ -2,7 +2,7 @@
 
 import { Refused, ask, change, user } from './ask.js';
 import { build, bytes, card, count, facts, fill, isNew, sessionLink, span, table, tag, time, treeLink } from './build.js';
-import { asText, dataView, decode } from './data.js';
+import { asText, dataView, decode, isSame } from './data.js';
 
 // Open znodes whose children are asked for again at each refresh.
 const REFRESHED_MAX = 12;
@@ -312,14 +312,22 @@ class Tree {
     if (this.octets?.more > 0) await this.loadRest(node.path);
     const octets = this.octets?.octets ?? new Uint8Array();
     const text = asText(octets);
+    const refuse = (why) => form('Edit', build('p', {}, `${why} Use the shell.`), 'Close', async () => {});
     if (text === null || octets.length > EDIT_BYTES_MAX) {
-      form('Edit', build('p', {}, 'This data is no text, or too long for a form. Use the shell.'), 'Close', async () => {});
+      refuse('This data is no text, or too long for a form.');
       return;
     }
     const area = build('textarea', { rows: '14', 'aria-label': 'Data', spellcheck: 'false' });
     area.value = text;
+    // A textarea has one kind of newline.
+    const isCrlf = text.includes('\r\n');
+    const typed = () => new TextEncoder().encode(isCrlf ? area.value.replaceAll('\n', '\r\n') : area.value);
+    if (!isSame(typed(), octets)) {
+      refuse('The lines of this data end in more than one way, which a form would not keep.');
+      return;
+    }
     form(`Data of ${node.path}`, area, 'Set', async () => {
-      await change('PUT', { path: node.path, version: node.stat.version }, new TextEncoder().encode(area.value));
+      await change('PUT', { path: node.path, version: node.stat.version }, typed());
     }).then(() => this.refresh());
   }
 
