@@ -205,6 +205,21 @@ const lone = {
     await visit.close();
   },
 
+  async 'JSON is indented and keeps what was written'({ browser, server }) {
+    const user = await client(server.port);
+    const written = '{"id":12345678901234567890,"price":1.10,"far":1e400,"a":1,"a":2,"10":[],"9":{ },\n"t":"\\u00e9 \\"{[,:]} ","l":[true,null,[-0.0]]}';
+    await user.create('/literal', written);
+    const visit = await (await Visit.open(browser, server.origin)).go('#/tree/literal');
+    await visit.shows('pre.data', '12345678901234567890');
+    assert.equal(await visit.text('pre.data'), ['{', '  "id": 12345678901234567890,', '  "price": 1.10,', '  "far": 1e400,',
+      '  "a": 1,', '  "a": 2,', '  "10": [],', '  "9": {},', '  "t": "\\u00e9 \\"{[,:]} ",', '  "l": [', '    true,', '    null,',
+      '    [', '      -0.0', '    ]', '  ]', '}'].join('\n'));
+    await user.set('/literal', '"a text"');
+    await visit.shows('pre.data', '"a text"');
+    await user.close();
+    await visit.close();
+  },
+
   async 'binary data, null data and a megabyte'({ browser, server }) {
     const user = await client(server.port);
     await user.create('/binary', BINARY);
