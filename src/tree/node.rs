@@ -13,6 +13,10 @@ impl NodeId {
     pub const ROOT: Self = Self(0);
     /// No znode: the end of a list of siblings.
     pub(crate) const NONE: Self = Self(u32::MAX);
+
+    pub(crate) fn some(self) -> Option<Self> {
+        (self != Self::NONE).then_some(self)
+    }
 }
 
 /// Who a znode's life depends on, decoded from the wire's `ephemeralOwner`

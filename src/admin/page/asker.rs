@@ -54,6 +54,10 @@ impl Asker {
         })
     }
 
+    pub(super) fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
     pub(super) fn is_signed_in(&self) -> bool {
         self.proof.is_some()
     }

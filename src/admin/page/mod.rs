@@ -14,16 +14,19 @@
 //!   carries that name, and is refused unless the name is ours. ([`asker::is_ours`])
 
 mod asker;
+mod cache;
 mod change;
 mod overview;
 mod select;
 mod sessions;
 mod tops;
+mod walk;
 mod watches;
 mod znodes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
@@ -32,12 +35,21 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::sync::Semaphore;
 
 use super::http::Peer;
-use super::json::{Json, fields};
+use super::json::{Fields, Json, fields};
 use super::{Sources, facts};
+use crate::auth::Identity;
 use asker::Asker;
+use cache::Cache;
 
 /// Answers that are made at the same time.
 const ANSWERS_AT_ONCE: usize = 4;
+
+/// Answers over many znodes, sessions or watches that are made at the same time, and as many of
+/// [`TOP_PATHS`].
+const WALKS_AT_ONCE: usize = 1;
+
+/// Answers of one kind that are kept for those who ask the same.
+const KEPT_MAX: usize = 16;
 
 /// Changes that are under way at the same time.
 const CHANGES_AT_ONCE: usize = 4;
@@ -50,18 +62,35 @@ const NOT_SERVING: &str =
 /// What the page's answers are made from.
 pub(super) struct Page {
     sources: Sources,
-    answers: Semaphore,
+    answers: Arc<Semaphore>,
     changes: Semaphore,
-    walks: Semaphore,
+    walks: Arc<Semaphore>,
+    tops: Arc<Semaphore>,
+    caches: Arc<Caches>,
+}
+
+/// Answers that took long to make.
+struct Caches {
+    children: Cache<znodes::Listing, Arc<znodes::Listed>>,
+    sessions: Cache<sessions::Only, Arc<[u64]>>,
+    watches: Cache<watches::Wanted, Json>,
+    tops: Cache<Vec<Identity>, (Fields, Instant)>,
 }
 
 impl Page {
     pub(super) fn new(sources: Sources) -> Self {
         Self {
             sources,
-            answers: Semaphore::new(ANSWERS_AT_ONCE),
+            answers: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
             changes: Semaphore::new(CHANGES_AT_ONCE),
-            walks: Semaphore::new(1),
+            walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
+            tops: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
+            caches: Arc::new(Caches {
+                children: Cache::new(KEPT_MAX),
+                sessions: Cache::new(KEPT_MAX),
+                watches: Cache::new(KEPT_MAX),
+                tops: Cache::new(KEPT_MAX),
+            }),
         }
     }
 }
@@ -168,6 +197,7 @@ struct Asked {
     sources: Sources,
     asker: Asker,
     parameters: Parameters,
+    caches: Arc<Caches>,
 }
 
 impl Asked {
@@ -182,33 +212,42 @@ impl Asked {
 
 type Look = fn(&Asked) -> Result<Json, Refusal>;
 
+/// How many znodes, sessions or watches an answer looks at.
+type Size = fn(&Asked) -> usize;
+
 /// One question, what it needs, and its answer.
 struct Question {
     name: &'static str,
     needs_service: bool,
     look: Look,
+    size: Size,
 }
 
 const QUESTIONS: [Question; 9] = [
-    question("overview", false, overview::overview),
-    question("identity", false, asker::identity),
-    question("znode", true, znodes::znode),
-    question("children", true, znodes::children),
-    question("sessions", true, sessions::sessions),
-    question("session", true, sessions::session),
-    question("watches", true, watches::watches),
-    question("top/clients", true, tops::clients),
-    question(TOP_PATHS, true, tops::paths),
+    question("overview", false, overview::overview, small),
+    question("identity", false, asker::identity, small),
+    question("znode", true, znodes::znode, small),
+    question("children", true, znodes::children, znodes::child_count),
+    question("sessions", true, sessions::sessions, sessions::count),
+    question("session", true, sessions::session, sessions::held),
+    question("watches", true, watches::watches, watches::count),
+    question("top/clients", true, tops::clients, small),
+    question(TOP_PATHS, true, tops::paths, small),
 ];
+
+fn small(_: &Asked) -> usize {
+    1
+}
 
 const TOP_PATHS: &str = "top/paths";
 const ZNODE: &str = "znode";
 
-const fn question(name: &'static str, needs_service: bool, look: Look) -> Question {
+const fn question(name: &'static str, needs_service: bool, look: Look, size: Size) -> Question {
     Question {
         name,
         needs_service,
         look,
+        size,
     }
 }
 
@@ -300,6 +339,7 @@ async fn api(
         sources: page.sources.clone(),
         asker,
         parameters,
+        caches: Arc::clone(&page.caches),
     };
     if question.needs_service {
         asked.needs_service()?;
@@ -320,13 +360,19 @@ async fn api(
         return change::change(&asked, kind, request.into_body()).await;
     }
     let turns = match question.name {
-        TOP_PATHS => &page.walks,
+        TOP_PATHS => &page.tops,
+        _ if (question.size)(&asked) > walk::SLICE_ZNODES => &page.walks,
         _ => &page.answers,
     };
-    let _turn = turns.acquire().await.map_err(closed)?;
-    // Beside the tasks that serve clients: some look at many znodes or sessions.
+    let turn = Arc::clone(turns).acquire_owned().await.map_err(closed)?;
+    // Beside the tasks that serve clients: some look at many znodes or sessions. The turn is over when
+    // the answer is made, not when nobody waits for it any more.
     let look = question.look;
-    let looked = tokio::task::spawn_blocking(move || look(&asked)).await;
+    let work = move || {
+        let _turn = turn;
+        look(&asked)
+    };
+    let looked = tokio::task::spawn_blocking(work).await;
     looked.unwrap_or_else(|_| {
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Err(Refusal::new(status, "The answer could not be made"))

@@ -12,7 +12,7 @@ export class Refused extends Error {
 
 const PATIENCE_MS = 15000;
 
-async function send(method, name, parameters, body, proof) {
+async function send(method, name, parameters, body, proof, patience = PATIENCE_MS) {
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(parameters)) {
     if (value !== null && value !== undefined && value !== '') query.set(key, value);
@@ -23,7 +23,7 @@ async function send(method, name, parameters, body, proof) {
   try {
     response = await fetch(`api/${name}?${query}`, {
       method, headers, body, credentials: 'omit', cache: 'no-store', redirect: 'error',
-      signal: AbortSignal.timeout(PATIENCE_MS),
+      signal: AbortSignal.timeout(patience),
     });
   } catch {
     throw new Refused(0, 'The server does not answer.');
@@ -38,7 +38,7 @@ async function send(method, name, parameters, body, proof) {
   return answer;
 }
 
-export const ask = (name, parameters = {}) => send('GET', name, parameters, undefined, authorization);
+export const ask = (name, parameters = {}, patience) => send('GET', name, parameters, undefined, authorization, patience);
 
 export const change = (method, parameters, body) =>
   send(method, 'znode', parameters, body, authorization);

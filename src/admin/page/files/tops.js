@@ -6,6 +6,8 @@ import { build, bytes, card, count, fill, isNew, micros, pathLink, plural, sessi
 const ORDERS = [['requests', 'Requests'], ['queued', 'Waiting'], ['average', 'Average latency'], ['max', 'Worst latency'], ['outbox', 'Unsent bytes']];
 // A walk over the tree is not made more often.
 const WALK_MS = 15000;
+const WALK_PATIENCE_MS = 180000;
+const QUICK_MS = 500;
 
 function bar(share) {
   const inner = build('span', { class: 'fill' });
@@ -41,17 +43,15 @@ export function topView(main, [order = 'requests']) {
     build('a', { href: `#/top/${name}`, 'aria-current': name === order ? 'true' : null }, title)));
   fill(main, build('h1', {}, 'Top'), card('Clients of this server', segments, clients), paths);
   const updatePaths = async () => {
-    if (performance.now() - walked < WALK_MS) return;
-    walked = performance.now();
-    const found = await ask('top/paths');
-    if (!isNew(paths, found)) return;
+    const found = await ask('top/paths', {}, WALK_PATIENCE_MS);
+    if (!isNew(paths, { ...found, age_ms: 0 })) return;
     fill(paths,
       build('p', { class: 'quiet' }, `${plural(found.looked_at, 'znode was', 'znodes were')} looked at`,
-        found.is_cut ? ', not all: the rest is too much for one look.' : '.',
+        found.is_cut ? ', not all: there are too many, or they went while they were looked at. The figures are the least that there is.' : '.',
         found.hidden > 0 && ` ${plural(found.hidden, 'znode')} with children may not be read by you.`),
       build('div', { class: 'columns' },
         card('Subtrees', ranking(found.subtrees.map((entry) => ({ ...entry, value: entry.znodes })),
-          (entry) => `${plural(entry.znodes, 'znode')}, ${bytes(entry.bytes)}`, 'The tree is empty.')),
+          (entry) => `${entry.is_cut ? 'at least ' : ''}${plural(entry.znodes, 'znode')}, ${bytes(entry.bytes)}`, 'The tree is empty.')),
         card('Most children', ranking(found.children, (entry) => count(entry.value), 'No znode has children.')),
         card('Most data', ranking(found.bytes, (entry) => bytes(entry.value), 'No znode has data.')),
         card('Most watchers', ranking(found.watches, (entry) => count(entry.value), 'Nobody watches anything at this server.')),
@@ -67,5 +67,23 @@ export function topView(main, [order = 'requests']) {
       'Nobody is connected.'),
     found.more > 0 && build('p', { class: 'quiet' }, `${count(found.more)} more`));
   };
-  return async () => { await Promise.all([updateClients(), updatePaths()]); };
+  // A walk over many znodes takes longer than the time between two looks at the clients.
+  let isWalking = false;
+  const walk = async () => {
+    isWalking = true;
+    try {
+      await updatePaths();
+    } finally {
+      isWalking = false;
+      walked = performance.now();
+    }
+  };
+  fill(paths, build('p', { class: 'quiet' }, 'Looking at all znodes …'));
+  return async () => {
+    const failed = isWalking || performance.now() - walked < WALK_MS ? null : walk().catch((error) => error);
+    await updateClients();
+    // What is quick, and what fails at once, is awaited.
+    const error = await Promise.race([failed, new Promise((resolve) => { setTimeout(resolve, QUICK_MS); })]);
+    if (error) throw error;
+  };
 }

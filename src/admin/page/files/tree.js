@@ -6,6 +6,10 @@ import { asText, dataView, decode, isSame } from './data.js';
 
 // Open znodes whose children are asked for again at each refresh.
 const REFRESHED_MAX = 12;
+// Children of a znode that are shown at first, and how many each click adds.
+const PAGE_LEN = 200;
+// Children in one answer.
+const ANSWER_MAX = 1000;
 // Bytes that a form for text takes.
 const EDIT_BYTES_MAX = 100000;
 
@@ -43,11 +47,11 @@ class Tree {
     let children = [];
     try {
       let found = null;
-      for (let page = 0; page < entry.pages; page += 1) {
-        found = await ask('children', { path, find: entry.wanted, after: children.at(-1)?.name });
+      do {
+        const limit = Math.min(ANSWER_MAX, entry.pages * PAGE_LEN - children.length);
+        found = await ask('children', { path, find: entry.wanted, after: children.at(-1)?.name, limit });
         children = children.concat(found.children);
-        if (found.more === 0) break;
-      }
+      } while (found.more > 0 && children.length < entry.pages * PAGE_LEN && found.children.length > 0);
       Object.assign(entry, { children, more: found.more, found: found.found, total: found.total, error: null });
     } catch (error) {
       if (!(error instanceof Refused) || ![403, 404].includes(error.status)) throw error;
