@@ -15,6 +15,7 @@ const PAGE_MS = 20000;
 const MANY = 100000;
 const HOSTILE_NAME = '<img src=x onerror="window.ran=1">';
 const HOSTILE_DATA = '<script>window.ran=1</script><img src=x onerror=window.ran=1>';
+const TURNED_NAME = 'a\u202etxt.exe';
 const ODD_NAMES = ['ünï cödé ☃', 'quote"\'s', 'percent%2Fslash', 'a#b?c&d=e', '__proto__', ' '];
 const BINARY = Buffer.from([0, 1, 2, 0xff, 0xfe, 0x41, 0x42]);
 const USER = ['alice', 'geheim ü:1'];
@@ -59,7 +60,7 @@ class Visit {
 
   async go(hash) {
     await this.page.goto(`${this.origin}/${hash}`);
-    const view = /^#\/(\w+)/.exec(hash)?.[1] ?? 'overview';
+    const view = /^#\/(overview|tree|sessions|session|watches|top)\b/.exec(hash)?.[1] ?? 'overview';
     await this.page.waitForSelector(`main[data-ready="${view}"]`);
     return this;
   }
@@ -240,6 +241,52 @@ const lone = {
     await visit.close();
   },
 
+  async 'a download is of what was shown, and what fails is told'({ browser, server }) {
+    const user = await client(server.port);
+    const one = randomBytes(400000).toString('hex');
+    await user.create('/one', one);
+    await user.create('/other', 'something else');
+    const visit = await (await Visit.open(browser, server.origin)).go('#/tree/one');
+    const isRest = (url) => url.pathname === '/api/znode' && url.searchParams.has('from');
+    // Somebody goes on before all of it is there.
+    let go;
+    const held = new Promise((resolve) => { go = resolve; });
+    await visit.page.route(isRest, async (route) => { await held; await route.continue(); });
+    const saved = visit.page.waitForEvent('download');
+    await visit.page.click('[data-key=download]');
+    await visit.page.getByRole('treeitem', { name: 'other' }).click();
+    await visit.shows('pre.data', 'something else');
+    go();
+    const download = await saved;
+    assert.equal(download.suggestedFilename(), 'one');
+    assert.equal(fs.readFileSync(await download.path(), 'utf8'), one);
+    await visit.page.unroute(isRest);
+    // Somebody writes before all of it is there.
+    await visit.page.getByRole('treeitem', { name: 'one' }).click();
+    await visit.shows('.rest', 'Load the other');
+    await visit.page.route(isRest, async (route) => { await user.set('/one', one); await route.continue(); });
+    await visit.page.click('[data-key=download]');
+    await visit.shows('#problem', 'The data of /one has changed while it was loaded');
+    await visit.page.unroute(isRest);
+    // A button that fails says so above what is shown, and the next one that does not takes it away.
+    visit.expected.push('500');
+    await visit.page.route(isRest, (route) => route.fulfill({ status: 500, contentType: 'application/json', body: '{"error":"made to fail"}' }));
+    await visit.page.getByRole('button', { name: /^Load the other/ }).click();
+    await visit.shows('#problem', 'made to fail');
+    const [box, view] = await Promise.all(['#problem', 'main'].map((at) => visit.page.locator(at).boundingBox()));
+    assert.ok(box.y + box.height <= view.y, 'it stands above the view');
+    await visit.picture('problem');
+    await visit.page.unroute(isRest);
+    await visit.page.getByRole('button', { name: /^Load the other/ }).click();
+    await visit.page.locator('#problem').waitFor({ state: 'hidden' });
+    // One that goes while it is looked at.
+    visit.expected.push('404');
+    await user.remove('/one');
+    await visit.shows('.detail', 'This znode is gone');
+    await user.close();
+    await visit.close();
+  },
+
   async 'hostile and odd names and data are shown and do nothing'({ browser, server }) {
     const user = await client(server.port);
     await user.create('/hostile');
@@ -258,6 +305,13 @@ const lone = {
       await visit.shows('pre.data', `data of ${name}`);
       assert.equal(await visit.page.locator('.detail h2.name').textContent(), name);
     }
+    // What would turn the text around it is shown as what it is.
+    await user.create(`/hostile/${TURNED_NAME}`, 'turned');
+    await visit.go(`#/tree/hostile/${encodeURIComponent(TURNED_NAME)}`);
+    await visit.shows('pre.data', 'turned');
+    assert.equal(await visit.text('.detail h2.name'), 'a\\u202etxt.exe');
+    assert.ok(!(await visit.text('main')).includes('\u202e'));
+    await visit.go('#/constructor');
     for (const view of ['#/watches', '#/watches/session', '#/top', `#/session/${user.id}`]) {
       await visit.go(view);
       await visit.shows('main', HOSTILE_NAME);
@@ -489,7 +543,30 @@ const lone = {
     await visit.shows('[role=treeitem]', 'n000399');
     await visit.page.fill('#find', 'n09999');
     await visit.shows('[role=treeitem]', 'n099999');
-    assert.equal(await visit.page.locator('[role=treeitem][aria-level="3"]').count(), 10);
+    assert.equal(await visit.page.locator('[role=treeitem][aria-level="3"]:not(.more)').count(), 10);
+    // That not all are shown, says a row, which shows them again.
+    await visit.page.locator('[role=treeitem].more', { hasText: '10 of 100,000' }).click();
+    await visit.shows('[role=treeitem]', 'n000199');
+    assert.equal(await visit.page.inputValue('#find'), '');
+    // A child that is far down in the list is shown nevertheless, and where it is.
+    await visit.go('#/overview');
+    await visit.go('#/tree/many/n054321');
+    const far = visit.page.getByRole('treeitem', { name: 'n054321' });
+    await far.waitFor();
+    assert.equal(await far.getAttribute('aria-selected'), 'true');
+    assert.equal(await visit.page.getAttribute('#find', 'placeholder'), 'Filter the children of n054321');
+    await eventually('the selected row in sight', () => far.evaluate((row) => {
+      const [list, at] = [row.parentElement.getBoundingClientRect(), row.getBoundingClientRect()];
+      return at.top >= list.top && at.bottom <= list.bottom + 1;
+    }));
+    await visit.picture('tree-far');
+    // What is listed of many is what is there.
+    await user.create('/many/n0543210');
+    await eventually('the new child', async () => {
+      const found = (await raw(server.origin, 'GET', query('children', { path: '/many', find: 'n054321' }))).json;
+      return found.children.length === 2 && found.found === 2;
+    });
+    await user.remove('/many/n0543210');
     await visit.go('#/top');
     await visit.page.locator('.card', { hasText: 'Most children' }).getByRole('link', { name: '/many' }).waitFor();
     await visit.shows('.card', '100,001 znodes');

@@ -117,6 +117,7 @@ const FILES: &[File] = files! {
     "/page/ask.js", "ask.js", SCRIPT;
     "/page/build.js", "build.js", SCRIPT;
     "/page/data.js", "data.js", SCRIPT;
+    "/page/report.js", "report.js", SCRIPT;
     "/page/overview.js", "overview.js", SCRIPT;
     "/page/tree.js", "tree.js", SCRIPT;
     "/page/sessions.js", "sessions.js", SCRIPT;

@@ -171,7 +171,8 @@ pub(super) fn child_count(asked: &Asked) -> usize {
     asked.sources.core.look(tree).unwrap_or(0)
 }
 
-/// `children?path=P[&after=NAME][&find=TEXT][&limit=N]`: children in the order of their names.
+/// `children?path=P[&after=NAME][&find=TEXT][&limit=N][&with=NAME]`: children in the order of their
+/// names, and one child more by its name.
 pub(super) fn children(asked: &Asked) -> Result<Json, Refusal> {
     let path = asked.parameters.path()?;
     let limit: usize = asked.parameters.number("limit", CHILDREN_DEFAULT)?;
@@ -194,18 +195,22 @@ pub(super) fn children(asked: &Asked) -> Result<Json, Refusal> {
     core.look(|state| {
         let tree = &state.tree;
         let top = readable(asked, state, path)?;
-        let children = listed.names.iter().filter_map(|name| {
+        let child = |name: &str| {
             let id = tree.find(&join(path, name))?;
             Some(Json::object([
-                ("name", name.as_str().into()),
+                ("name", name.into()),
                 ("kind", kind(tree.owner(id))),
                 ("children", tree.child_count(id).into()),
                 ("bytes", tree.data(id).map_or(0, <[u8]>::len).into()),
                 ("readable", asked.asker.may(state, id, perms::READ).into()),
             ]))
-        });
+        };
+        let children = listed.names.iter().filter_map(|name| child(name));
+        let also = asked.parameters.get("with");
+        let also = also.filter(|name| !name.contains('/')).and_then(child);
         Ok(Json::object([
             ("path", path.into()),
+            ("with", also.unwrap_or(Json::Null)),
             ("total", tree.child_count(top).into()),
             ("found", listed.found.into()),
             ("children", Json::list(children)),

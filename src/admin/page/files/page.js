@@ -1,8 +1,9 @@
 // The frame around the views: which one is shown, how often it is refreshed, and who is signed in.
 
 import { ask, signIn, signOut, user } from './ask.js';
-import { build, fill, span } from './build.js';
+import { fill, span } from './build.js';
 import { overviewView, rates } from './overview.js';
+import { banner, clearProblem, explain } from './report.js';
 import { sessionView, sessionsView } from './sessions.js';
 import { topView } from './tops.js';
 import { treeView } from './tree.js';
@@ -20,14 +21,6 @@ let overview = null;
 let isLive = true;
 let round = 0;
 
-function banner(text, kind = '') {
-  const box = element('banner');
-  if (box.hidden === !text && box.textContent === (text ?? '')) return;
-  box.hidden = !text;
-  box.className = `banner ${kind}`;
-  box.textContent = text ?? '';
-}
-
 function decodePart(part) {
   try {
     return decodeURIComponent(part);
@@ -38,7 +31,7 @@ function decodePart(part) {
 
 function show() {
   const parts = location.hash.replace(/^#\/?/, '').split('/').map(decodePart);
-  const name = parts[0] in VIEWS ? parts[0] : 'overview';
+  const name = Object.hasOwn(VIEWS, parts[0]) ? parts[0] : 'overview';
   const rest = parts.slice(1).filter((part) => part !== '');
   for (const link of document.querySelectorAll('header nav a')) {
     const isHere = link.getAttribute('href') === `#/${TABS[name] ?? name}`;
@@ -46,6 +39,7 @@ function show() {
     else link.removeAttribute('aria-current');
   }
   delete main.dataset.ready;
+  clearProblem(true);
   document.title = `${rest.length > 0 && name === 'tree' ? `/${rest.join('/')}` : name} – Meerkat`;
   // The tree goes on where it is.
   if (name === 'tree' && shown === 'tree' && update.open) {
@@ -67,21 +61,6 @@ function tell(found) {
   else banner(null);
 }
 
-function explain(error) {
-  if (error.status === 0) {
-    banner('The server does not answer. Trying again …', 'bad');
-    return;
-  }
-  if (error.status === 503) return;
-  if (error.status === undefined) console.error(error);
-  let box = document.getElementById('problem');
-  if (!box) {
-    box = build('p', { id: 'problem', class: 'error', role: 'alert' });
-    main.append(box);
-  }
-  box.textContent = error.message;
-}
-
 async function refresh() {
   round += 1;
   const mine = round;
@@ -91,7 +70,7 @@ async function refresh() {
     if (mine !== round) return;
     tell(overview);
     await update(shown === 'overview' ? overview : undefined);
-    if (mine === round) document.getElementById('problem')?.remove();
+    if (mine === round) clearProblem();
     if (mine === round) main.dataset.ready = shown;
   } catch (error) {
     if (mine === round) explain(error);
@@ -122,6 +101,7 @@ const dialog = element('sign-dialog');
 element('sign').addEventListener('click', () => {
   if (user()) {
     signOut();
+    getSelection().removeAllRanges();
     element('sign').textContent = 'Sign in';
     refresh();
     return;
@@ -136,6 +116,7 @@ dialog.querySelector('form').addEventListener('submit', async (event) => {
     await signIn(element('user').value, element('password').value);
     element('password').value = '';
     dialog.close();
+    getSelection().removeAllRanges();
     element('sign').textContent = `Sign out ${user()}`;
     refresh();
   } catch (error) {

@@ -2,6 +2,7 @@
 
 import { ask } from './ask.js';
 import { build, card, count, facts, fill, isNew, micros, pathLink, plural, sessionLink, span, table, tag, time } from './build.js';
+import { attempt } from './report.js';
 
 const FILTERS = [['all', 'All'], ['here', 'Connected here'], ['holders', 'With ephemerals']];
 
@@ -38,7 +39,7 @@ export function sessionsView(main, [filter = 'all']) {
           session.connection ? count(session.connection.watched_paths) : '–',
           session.connection ? count(session.connection.requests) : '–',
         ]), 'No session.'),
-      moreButton(found.more, () => { pages += 1; update(); }));
+      moreButton(found.more, () => attempt(() => { pages += 1; return update(); })));
   };
   return update;
 }
