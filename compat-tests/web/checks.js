@@ -122,6 +122,14 @@ function raw(origin, method, target, given = {}) {
   });
 }
 
+// Ids of the servers of the ensemble that have a role, and the client port of one.
+const ofRole = async (wanted) => {
+  const found = [];
+  for (const id of await control('ids')) if ((await control(`role ${id}`))[1] === wanted) found.push(id);
+  return found;
+};
+const portOf = async (id) => Number((await control(`addr ${id}`))[1].split(':')[1]);
+
 const query = (name, parameters) => `/api/${name}?${new URLSearchParams(parameters)}`;
 
 // ---- the lone server -----------------------------------------------------------------------------
@@ -667,6 +675,7 @@ const ensemble = {
   async 'leader and followers tell who they are'({ browser }) {
     const ids = await control('ids');
     const [leader] = await control('leader');
+    const roles = new Set();
     for (const id of ids) {
       const visit = await (await Visit.open(browser, await adminOf(id))).go('#/overview');
       const rows = await visit.page.locator('.card', { hasText: 'Members' }).locator('tbody tr').allInnerTexts();
@@ -679,23 +688,52 @@ const ensemble = {
       const [, role] = await control(`role ${id}`);
       assert.equal(await fact(visit, 'Role'), role);
       await visit.shows('#who', `server ${id} · ${role}`);
+      // An observer is one in every server's list, and has no vote.
+      for (const other of ids) {
+        const [, its] = await control(`role ${other}`);
+        const row = rows.find((one) => one.includes(`server.${other}`));
+        assert.ok(row.includes(its), row);
+        roles.add(its);
+      }
       if (id === leader) {
         for (const row of rows.filter((one) => !one.includes('this one'))) assert.match(row, /ago/);
         await visit.shows('.health', 'All is well');
         await visit.picture('leader');
       } else {
         await visit.shows('main', `see the page of server ${leader}`);
-        await visit.picture('follower');
+        await visit.shows('.health', `This server is fine. How the others are, the page of the leader (server ${leader}) tells.`);
+        await visit.picture(role);
       }
       await visit.close();
     }
+    assert.deepEqual([...roles].sort(), ['follower', 'leader', 'observer']);
+  },
+
+  async 'an observer shows all that the others show'({ browser }) {
+    const [observer] = await ofRole('observer');
+    const user = await client(await portOf(observer), USER.join(':'));
+    await user.create('/observed', '{"by":1}', only(...USER));
+    await user.create('/observed/held', '', only(...USER), zookeeper.CreateMode.EPHEMERAL);
+    await user.watch('/observed/later');
+    const visit = await (await Visit.open(browser, await adminOf(observer))).go('#/tree/observed');
+    await visit.signIn(USER);
+    await visit.shows('pre.data', '"by": 1');
+    await visit.page.getByRole('treeitem', { name: 'held' }).click();
+    await visit.shows('.detail', user.id);
+    await visit.go(`#/session/${user.id}`);
+    await visit.shows('.list', '/observed/held');
+    await visit.shows('main', '/observed/later');
+    await visit.go('#/top');
+    await visit.shows('.card', 'znodes');
+    await visit.picture('observer-top');
+    await user.close();
+    await visit.close();
   },
 
   async 'a follower changes and shows what the leader has'({ browser }) {
     const [leader] = await control('leader');
-    const follower = (await control('ids')).find((id) => id !== leader);
-    const [, address] = await control(`addr ${follower}`);
-    const user = await client(Number(address.split(':')[1]), USER.join(':'));
+    const [follower] = await ofRole('follower');
+    const user = await client(await portOf(follower), USER.join(':'));
     await user.create('/shared', 'x', only(...USER));
     const visit = await (await Visit.open(browser, await adminOf(follower))).go('#/tree/shared');
     await visit.signIn(USER);
@@ -718,21 +756,27 @@ const ensemble = {
   },
 
   async 'a server without a quorum says so'({ browser }) {
-    const ids = await control('ids');
     const [leader] = await control('leader');
-    const others = ids.filter((id) => id !== leader);
+    const others = await ofRole('follower');
     const visit = await (await Visit.open(browser, await adminOf(leader))).go('#/overview');
+    const row = (id) => visit.page.locator('tbody tr', { hasText: `server.${id}` });
     visit.expected.push('503');
     try {
       await control(`pause ${others[0]}`);
       await visit.shows('.health', `Server ${others[0]} has not answered for`);
+      await row(others[0]).filter({ hasText: 'silent' }).waitFor();
+      assert.match(await row(others[1]).innerText(), /follower/);
       await visit.picture('silent-follower');
       await control(`pause ${others[1]}`);
       await visit.shows('#banner', 'not serving requests');
       await visit.shows('.health', 'No majority');
+      await visit.shows('.health', 'No leader is known.');
+      assert.doesNotMatch(await visit.page.getByRole('table', { name: 'Members of the ensemble' }).innerText(), /leader/);
       await visit.picture('no-quorum');
       await visit.page.goto(`${visit.origin}/#/tree`);
       await visit.shows('#banner', 'not serving requests');
+      await visit.shows('#problem', 'Nothing can be shown here');
+      await visit.picture('no-quorum-tree');
       const refused = await raw(visit.origin, 'GET', query('znode', { path: '/' }));
       assert.equal(refused.status, 503);
       assert.match(refused.json.error, /not serving/);
@@ -742,6 +786,27 @@ const ensemble = {
     await control('wait');
     await visit.page.locator('#banner').waitFor({ state: 'hidden' });
     await visit.shows('[role=tree]', 'zookeeper');
+    await visit.close();
+  },
+
+  async 'a leader that is silent is one no more'({ browser }) {
+    const [leader] = await control('leader');
+    const [follower, other] = await ofRole('follower');
+    const visit = await (await Visit.open(browser, await adminOf(follower))).go('#/overview');
+    visit.expected.push('503');
+    try {
+      await control(`pause ${leader}`);
+      await control(`pause ${other}`);
+      await visit.shows('.health', `No leader is known. The last one was server ${leader}.`);
+      await visit.shows('.card', `last leader: ${leader}`);
+      const roles = await visit.page.locator('tbody tr .tag').allInnerTexts();
+      assert.ok(!roles.includes('leader'), roles.join());
+      await visit.picture('dead-leader');
+    } finally {
+      for (const id of [leader, other]) await control(`resume ${id}`);
+    }
+    await control('wait');
+    await visit.shows('tbody tr', 'leader');
     await visit.close();
   },
 

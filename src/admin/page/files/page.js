@@ -29,6 +29,13 @@ function decodePart(part) {
   }
 }
 
+// Which window is which server's.
+let title = '';
+function tellTitle() {
+  const server = overview?.server;
+  document.title = [title, server && `server ${server.id} (${server.role ?? 'not serving'})`, location.host, 'Meerkat'].filter(Boolean).join(' – ');
+}
+
 function show() {
   const parts = location.hash.replace(/^#\/?/, '').split('/').map(decodePart);
   const name = Object.hasOwn(VIEWS, parts[0]) ? parts[0] : 'overview';
@@ -40,7 +47,8 @@ function show() {
   }
   delete main.dataset.ready;
   clearProblem(true);
-  document.title = `${rest.length > 0 && name === 'tree' ? `/${rest.join('/')}` : name} – Meerkat`;
+  title = rest.length > 0 && name === 'tree' ? `/${rest.join('/')}` : name;
+  tellTitle();
   // The tree goes on where it is.
   if (name === 'tree' && shown === 'tree' && update.open) {
     update.open(`/${rest.join('/')}`);
@@ -54,9 +62,11 @@ function show() {
 
 function tell(found) {
   const { server } = found;
+  tellTitle();
   fill(element('who'), `server ${server.id} · ${server.role ?? 'not serving'} · up ${span(server.uptime_ms)}`);
   element('commands').setAttribute('href', server.command_url);
-  if (server.serves === 'nobody') banner('This server is not serving requests: it is out of touch with a majority of the ensemble.', 'bad');
+  if (server.serves === 'nobody' && found.in_touch) banner('This leader does not serve clients (leaderServes=no).', 'warn');
+  else if (server.serves === 'nobody') banner('This server is not serving requests: it is out of touch with a majority of the ensemble.', 'bad');
   else if (server.serves === 'read-only') banner('Read-only: without a majority this server answers reads, and what it shows may be old.', 'warn');
   else banner(null);
 }
