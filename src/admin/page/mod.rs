@@ -26,7 +26,7 @@ mod znodes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
@@ -54,6 +54,9 @@ const KEPT_MAX: usize = 16;
 /// Changes that are under way at the same time.
 const CHANGES_AT_ONCE: usize = 4;
 
+/// After a wrong password of the super user, before the next one is looked at.
+const GUESS_PAUSE: Duration = Duration::from_secs(1);
+
 const API: &str = "/api/";
 
 const NOT_SERVING: &str =
@@ -64,6 +67,8 @@ pub(super) struct Page {
     sources: Sources,
     answers: Arc<Semaphore>,
     changes: Semaphore,
+    /// Wrong passwords of the super user, one after the other.
+    guesses: Semaphore,
     walks: Arc<Semaphore>,
     tops: Arc<Semaphore>,
     caches: Arc<Caches>,
@@ -83,6 +88,7 @@ impl Page {
             sources,
             answers: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
             changes: Semaphore::new(CHANGES_AT_ONCE),
+            guesses: Semaphore::new(1),
             walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
             tops: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
             caches: Arc::new(Caches {
@@ -332,7 +338,13 @@ async fn api(
     let question = question
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("Unknown question: {name}")))?;
     check_name(&page.sources, request.headers())?;
+    let closed = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Stopping");
     let asker = Asker::of(&page.sources.core, peer, request.headers())?;
+    if asker.is_failed_super(&page.sources.config) {
+        let _turn = page.guesses.acquire().await.map_err(closed)?;
+        tracing::warn!(%peer, "a wrong password of the super user, at the page");
+        tokio::time::sleep(GUESS_PAUSE).await;
+    }
     let parameters = Query::try_from_uri(request.uri())
         .map(|Query(found)| Parameters(found))
         .map_err(|error| Refusal::bad(error.to_string()))?;
@@ -355,7 +367,6 @@ async fn api(
             return Err(Refusal::new(status, methods(name)));
         }
     };
-    let closed = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Stopping");
     if let Some(kind) = change {
         let _turn = page.changes.acquire().await.map_err(closed)?;
         return change::change(&asked, kind, request.into_body()).await;
