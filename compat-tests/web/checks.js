@@ -169,6 +169,16 @@ const lone = {
     const srvr = await exchange(server.port, 'srvr');
     assert.equal(await tile(visit, 'Zxid'), /^Zxid: (\S+)$/m.exec(srvr)[1]);
     assert.match(await visit.text('.health'), /All is well/);
+    // What somebody has selected stays as it is, and goes on when nothing is selected.
+    await visit.page.locator('.facts dd', { hasText: told.version }).selectText();
+    const up = await fact(visit, 'Up for');
+    await visit.page.waitForResponse((response) => response.url().includes('/api/overview'));
+    await visit.page.waitForResponse((response) => response.url().includes('/api/overview'));
+    assert.equal(await visit.page.evaluate(() => getSelection().toString()), told.version);
+    assert.equal(await fact(visit, 'Up for'), up);
+    await visit.page.evaluate(() => getSelection().removeAllRanges());
+    await eventually('time goes on', async () => await fact(visit, 'Up for') !== up);
+    assert.match(await visit.page.title(), /^overview – server 1 \(standalone\) – 127\.0\.0\.1:\d+ – Meerkat$/);
     await visit.picture('overview');
     await user.close();
     await visit.close();
@@ -340,17 +350,31 @@ const lone = {
     await visit.shows('[role=tree]', 'Reading /secret needs an identity');
     await visit.picture('tree-locked');
     await visit.signIn(['mallory', 'x']);
-    await visit.shows('.detail', 'Its ACL does not let you read it');
+    await visit.shows('.detail', 'Its ACL does not let you read it. No ACL seen so far names mallory with this password.');
     await visit.page.click('#sign');
     await visit.signIn(USER);
     await visit.shows('pre.data', 'the secret');
     await visit.shows('.detail', `digest:${digest(...USER)}`);
+    assert.doesNotMatch(await visit.text('.detail'), /No ACL seen/);
     await visit.shows('[role=tree]', 'child');
     await visit.page.click('#sign');
     await visit.shows('.detail', 'Its ACL asks for an identity');
     assert.doesNotMatch(await visit.page.content(), /the secret/);
     await user.close();
     await visit.close();
+    // A wrong password of the super user is told of, and guesses take their time.
+    const guess = await (await Visit.open(browser, server.origin)).go('#/overview');
+    await guess.page.click('#sign');
+    await guess.page.fill('#user', SUPER[0]);
+    await guess.page.fill('#password', `${SUPER[1]}!`);
+    const begin = Date.now();
+    await guess.page.click('#sign-dialog button[type=submit]');
+    await guess.shows('#sign-error', 'This is not the super user');
+    assert.ok(Date.now() - begin >= 1000, 'a guess is answered at once');
+    await guess.page.fill('#password', SUPER[1]);
+    await guess.page.click('#sign-dialog button[type=submit]');
+    await guess.shows('#sign', 'Sign out super (super)');
+    await guess.close();
     // As the shell: whoever may read but not administer sees no hash.
     const reader = await client(server.port, USER.join(':'));
     const both = [...only(...USER), new zookeeper.ACL(1, zookeeper.Id.ANYONE_ID_UNSAFE)];
@@ -385,9 +409,15 @@ const lone = {
     assert.equal((await user.data('/mine')).toString(), 'theirs');
     await visit.page.getByRole('button', { name: 'Add a child' }).click();
     await visit.page.fill('#edit-fields input', 'new child');
+    // What was typed is not thrown away by one key, and is sent once.
+    await visit.page.keyboard.press('Escape');
+    await visit.shows('#edit-error', 'Escape again');
+    let sent = 0;
+    visit.page.on('request', (request) => { sent += request.method() === 'POST' ? 1 : 0; });
     await visit.page.fill('#edit-fields textarea', 'fresh');
-    await visit.page.click('#edit-submit');
+    await visit.page.evaluate(() => { for (let times = 0; times < 2; times += 1) document.getElementById('edit-submit').click(); });
     await visit.shows('.detail h2.name', 'new child');
+    assert.equal(sent, 1);
     await visit.shows('pre.data', 'fresh');
     assert.match(await shell(server.port, 'getAcl', '/mine/new child').catch((error) => error.stderr + error.stdout), /Insufficient permission|NoAuth/);
     await visit.page.getByRole('button', { name: 'Delete' }).click();
@@ -749,7 +779,7 @@ const ensemble = {
     // A session that is connected elsewhere is listed, without an address.
     const other = await (await Visit.open(browser, elsewhere)).go('#/sessions');
     await other.shows('tbody tr', user.id);
-    assert.match(await other.page.locator('tbody tr', { hasText: user.id }).innerText(), /not connected here/);
+    assert.match(await other.page.locator('tbody tr', { hasText: user.id }).innerText(), /not connected here, began at server \d/);
     await user.close();
     await visit.close();
     await other.close();

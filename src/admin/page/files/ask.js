@@ -2,6 +2,8 @@
 
 let authorization = null;
 let signedInAs = null;
+// Whether some ACL that was seen names who signed in: any user and password are an identity.
+let named = false;
 
 export class Refused extends Error {
   constructor(status, message) {
@@ -45,11 +47,16 @@ export const change = (method, parameters, body) =>
 
 export const user = () => signedInAs;
 
+export const isNamed = () => named;
+export function noteNamed() { named = true; }
+
 // Keeps the proof when the server takes it; says who it proves.
 export async function signIn(name, password) {
   const octets = new TextEncoder().encode(`${name}:${password}`);
   const proof = `Basic ${btoa(String.fromCharCode(...octets))}`;
   const identity = await send('GET', 'identity', {}, undefined, proof);
+  if (name === 'super' && !identity.is_super) throw new Refused(401, 'This is not the super user: the password is wrong, or this server has no super user.');
+  named = identity.is_super;
   authorization = proof;
   signedInAs = identity.is_super ? `${name} (super)` : name;
 }
@@ -57,4 +64,5 @@ export async function signIn(name, password) {
 export function signOut() {
   authorization = null;
   signedInAs = null;
+  named = false;
 }

@@ -28,7 +28,7 @@ function quota(entry) {
     const limits = [soft !== null && `of ${shown(soft)}`, hard !== null && `of ${shown(hard)} (hard)`].filter(Boolean);
     return limits.length > 0 ? `${shown(used)} ${limits.join(', ')}` : null;
   };
-  return build('li', {}, build('span', { class: 'row' }, pathLink(entry.path || '/'),
+  return build('li', { class: entry.used_thousandths > 1000 ? 'over' : null }, build('span', { class: 'row' }, pathLink(entry.path || '/'),
     build('span', { class: 'value' }, `${(entry.used_thousandths / 10).toFixed(0)} %`)),
   bar(entry.used_thousandths / 1000),
   build('span', { class: 'quiet' }, [limit(entry.count, entry.count_limit, entry.count_hard_limit, (n) => `${count(n)} znodes`),
@@ -58,12 +58,20 @@ export function topView(main, [order = 'requests']) {
         card('Quotas', found.quotas.length > 0 ? build('ol', { class: 'ranking' }, found.quotas.map(quota))
           : build('p', { class: 'quiet' }, 'No path has a quota.'))));
   };
+  // Requests of each client at the last look.
+  let before = new Map();
   const updateClients = async () => {
     const found = await ask('top/clients', { order });
-    if (!isNew(clients, found)) return;
-    fill(clients, table('Clients', [['Client'], ['Session'], ['Requests', 'number'], ['Waiting', 'number'], ['Unsent', 'number'], ['Average', 'number'], ['Worst', 'number'], ['Last']],
-      found.clients.map((client) => [build('span', { class: 'mono' }, client.address), client.session ? sessionLink(client.session) : '–',
-        count(client.requests), count(client.queued), bytes(client.outbox_bytes), micros(client.average_us), micros(client.max_us), client.last_operation]),
+    const now = performance.now();
+    const rates = found.clients.map((client) => {
+      const last = before.get(`${client.address} ${client.established_ms}`);
+      return last ? `${count((client.requests - last.requests) * 1000 / (now - last.at))}/s` : '–';
+    });
+    before = new Map(found.clients.map((client) => [`${client.address} ${client.established_ms}`, { requests: client.requests, at: now }]));
+    if (!isNew(clients, [found, rates])) return;
+    fill(clients, table('Clients', [['Client'], ['Session'], ['Requests', 'number'], ['Per second', 'number'], ['Waiting', 'number'], ['Unsent', 'number'], ['Average', 'number'], ['Worst', 'number'], ['Last']],
+      found.clients.map((client, at) => [build('span', { class: 'mono' }, client.address), client.session ? sessionLink(client.session) : '–',
+        count(client.requests), rates[at], count(client.queued), bytes(client.outbox_bytes), micros(client.average_us), micros(client.max_us), client.last_operation]),
       'Nobody is connected.'),
     found.more > 0 && build('p', { class: 'quiet' }, `${count(found.more)} more`));
   };

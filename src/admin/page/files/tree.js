@@ -1,6 +1,6 @@
 // The tree and one znode of it.
 
-import { Refused, ask, change, user } from './ask.js';
+import { Refused, ask, change, isNamed, noteNamed, user } from './ask.js';
 import { build, bytes, card, count, facts, fill, isNew, sessionLink, shown, span, table, tag, time, treeLink } from './build.js';
 import { asText, dataView, decode, isSame } from './data.js';
 import { attempt, problem } from './report.js';
@@ -38,6 +38,7 @@ class Tree {
     this.held = null;
     // The way to the selected znode has to be opened.
     this.reveal = true;
+    this.isClosed = true;
     this.list = build('ul', { class: 'tree', role: 'tree', 'aria-label': 'Znodes', onkeydown: (event) => attempt(() => this.key(event)) });
     this.detail = build('div', { class: 'detail' });
     this.search = build('input', {
@@ -244,6 +245,7 @@ class Tree {
     this.selected = path;
     this.focused = path;
     this.reveal = true;
+    this.isClosed = true;
   }
 
   // ---- refresh -----------------------------------------------------------------------------------
@@ -273,6 +275,7 @@ class Tree {
       if (error.status !== 404) throw error;
     }
     if (path !== this.selected) return null;
+    if (user() && node && (node.may.set || node.may.create || node.may.delete)) noteNamed();
     if (!node) {
       this.held = null;
       if (isNew(this.detail, [path, 'gone'])) {
@@ -292,10 +295,13 @@ class Tree {
   // Children on the way to the selected znode, and of the others that are open.
   async loadAround(path, node) {
     const way = wayTo(path);
+    // A znode that was selected is opened as soon as it may be read.
+    if (this.isClosed && (path === '/' || node?.may.read)) {
+      this.isClosed = false;
+      if (path === '/' || node.stat.num_children > 0 && !this.open.has(path)) await this.load(path);
+    }
     if (this.reveal) {
       for (const above of way.slice(0, -1)) await this.load(above);
-      const hasChildren = node?.may.read && node.stat.num_children > 0;
-      if (path === '/' || hasChildren && !this.open.has(path)) await this.load(path);
       return;
     }
     const first = way.filter((one) => this.open.has(one));
@@ -337,14 +343,14 @@ class Tree {
   }
 
   drawDetail(node) {
-    if (!isNew(this.detail, [{ ...node, zxid: null }, this.held?.octets.length, user()])) return;
+    if (!isNew(this.detail, [{ ...node, zxid: null }, this.held?.octets.length, user(), isNamed()])) return;
     const { stat, path } = node;
     const held = this.held ?? { octets: new Uint8Array(), more: 0 };
     fill(this.detail, this.crumbs(path),
       build('div', { class: 'title' }, build('h2', { class: 'name' }, shown(nameOf(path))),
         tag(node.kind, node.kind), node.ttl_ms !== null && tag(`ttl ${span(node.ttl_ms)}`), this.actions(node, held)),
       card(`Data (${bytes(stat.data_length)})`, node.data === null
-        ? build('p', { class: 'locked' }, user() ? 'Its ACL does not let you read it.' : 'Its ACL asks for an identity: sign in to see it.')
+        ? build('p', { class: 'locked' }, user() ? `Its ACL does not let you read it.${doubt()}` : 'Its ACL asks for an identity: sign in to see it.')
         : dataView({
           isNull: node.data.is_null, octets: held.octets, more: held.more,
           load: () => attempt(async () => { await this.whole(path, held); await this.refresh(); }),
@@ -378,7 +384,7 @@ class Tree {
       may.create && node.kind !== 'ephemeral' && ['Add a child', () => this.add(path)],
       may.delete && ['Delete', () => this.remove(node)],
     ].filter(Boolean);
-    if (all.length === 0) return build('span', { class: 'quiet' }, 'Its ACL does not name you for changes.');
+    if (all.length === 0) return build('span', { class: 'quiet' }, `Its ACL does not name you for changes.${doubt()}`);
     return build('div', { class: 'actions' }, all.map(([name, onclick]) =>
       build('button', {
         type: 'button', 'data-key': `do-${name}`, class: name === 'Delete' ? 'danger' : null, onclick: () => attempt(onclick),
@@ -431,6 +437,9 @@ class Tree {
     });
   }
 }
+
+// A wrong password proves an identity too, which no ACL names.
+const doubt = () => (isNamed() ? '' : ` No ACL seen so far names ${user()} with this password.`);
 
 const RIGHTS = { c: 'create', d: 'delete', r: 'read', w: 'write', a: 'admin' };
 const rights = (letters) => [...letters].map((letter) => [tag(RIGHTS[letter] ?? letter), ' ']);
