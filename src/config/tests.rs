@@ -613,7 +613,10 @@ fn commands_are_not_where_the_page_is() {
         let error = read.expect_err(path).to_string();
         assert!(error.contains("the page for people is there"), "{error}");
     }
-    check_refused("admin.commandURL=/", expect!["Error processing DIR/zoo.cfg: admin.commandURL: no path of a URL: /"]);
+    check_refused(
+        "admin.commandURL=/",
+        expect!["Error processing DIR/zoo.cfg: admin.commandURL: no path of a URL: /"],
+    );
 }
 
 #[test]

@@ -5,7 +5,8 @@ use jute::proto::Stat;
 use crate::tree::acl::AclId;
 use crate::types::SessionId;
 
-/// Names a znode in the slab. Reused after the znode is gone, so never kept across guards.
+/// Names a znode in the slab. Reused after the znode is gone: whoever keeps one across guards has to find
+/// the znode again, by its path and czxid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(crate) u32);
 

@@ -10,6 +10,8 @@
 //!   `watches` do.
 //! * **Writing** wants more than a client needs: an identity that the list names. What everybody may
 //!   do takes a client, for a made-up user proves nothing. ([`change`])
+//! * **Looking at many** znodes, sessions or watches takes turns with writes, and with others who do:
+//!   whoever reaches the page may ask as often as they like. ([`walk`], [`cache`])
 //! * **Names.** A browser takes any site whose name leads to this address for ours. Such a request
 //!   carries that name, and is refused unless the name is ours. ([`asker::is_ours`])
 

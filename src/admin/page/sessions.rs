@@ -143,7 +143,7 @@ pub(super) fn sessions(asked: &Asked) -> Result<Json, Refusal> {
         ids.partition_point(|id| *id <= after)
     });
     let shown = &ids[begin..ids.len().min(begin + limit)];
-    let (listed, total) = core.look(|state| {
+    let show = |state: &State| {
         let listed = shown.iter().filter_map(|id| {
             let id = SessionId(id.cast_signed());
             let conn = connected.get(&id);
@@ -155,7 +155,8 @@ pub(super) fn sessions(asked: &Asked) -> Result<Json, Refusal> {
         let locals = connected.keys();
         let locals = locals.filter(|id| !state.sessions.contains(**id)).count();
         (listed.collect(), state.sessions.len() + locals)
-    });
+    };
+    let (listed, total) = look_and_pause(|| core.look(show));
     Ok(Json::object([
         ("total", total.into()),
         ("connected", connected.len().into()),

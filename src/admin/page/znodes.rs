@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use jute::proto::{Stat, perms};
 
 use super::select::First;
-use super::walk::{SLICE_ZNODES, Way, join, walk};
+use super::walk::{SLICE_ZNODES, Way, join, look_and_pause, walk};
 use super::{Asked, Refusal};
 use crate::admin::json::Json;
 use crate::state::State;
@@ -192,7 +192,7 @@ pub(super) fn children(asked: &Asked) -> Result<Json, Refusal> {
             limit: limit.min(CHILDREN_MAX),
         },
     );
-    core.look(|state| {
+    let show = |state: &State| {
         let tree = &state.tree;
         let top = readable(asked, state, path)?;
         let child = |name: &str| {
@@ -216,7 +216,8 @@ pub(super) fn children(asked: &Asked) -> Result<Json, Refusal> {
             ("children", Json::list(children)),
             ("more", listed.more.into()),
         ]))
-    })
+    };
+    look_and_pause(|| core.look(show))
 }
 
 fn readable(asked: &Asked, state: &State, path: &str) -> Result<NodeId, Refusal> {
