@@ -12,9 +12,11 @@ const { chromium } = require('playwright-core');
 const { Lone, SUPER, adminOf, client, control, eventually, exchange, figures, shell, zookeeper } = require('./servers');
 
 const PAGE_MS = 20000;
-const MANY = 100000;
+// More than one look at the largest had once.
+const MANY = 210000;
 const HOSTILE_NAME = '<img src=x onerror="window.ran=1">';
 const HOSTILE_DATA = '<script>window.ran=1</script><img src=x onerror=window.ran=1>';
+const TURNED_NAME = 'a\u202etxt.exe';
 const ODD_NAMES = ['ünï cödé ☃', 'quote"\'s', 'percent%2Fslash', 'a#b?c&d=e', '__proto__', ' '];
 const BINARY = Buffer.from([0, 1, 2, 0xff, 0xfe, 0x41, 0x42]);
 const USER = ['alice', 'geheim ü:1'];
@@ -59,7 +61,7 @@ class Visit {
 
   async go(hash) {
     await this.page.goto(`${this.origin}/${hash}`);
-    const view = /^#\/(\w+)/.exec(hash)?.[1] ?? 'overview';
+    const view = /^#\/(overview|tree|sessions|session|watches|top)\b/.exec(hash)?.[1] ?? 'overview';
     await this.page.waitForSelector(`main[data-ready="${view}"]`);
     return this;
   }
@@ -121,6 +123,14 @@ function raw(origin, method, target, given = {}) {
   });
 }
 
+// Ids of the servers of the ensemble that have a role, and the client port of one.
+const ofRole = async (wanted) => {
+  const found = [];
+  for (const id of await control('ids')) if ((await control(`role ${id}`))[1] === wanted) found.push(id);
+  return found;
+};
+const portOf = async (id) => Number((await control(`addr ${id}`))[1].split(':')[1]);
+
 const query = (name, parameters) => `/api/${name}?${new URLSearchParams(parameters)}`;
 
 // ---- the lone server -----------------------------------------------------------------------------
@@ -160,6 +170,16 @@ const lone = {
     const srvr = await exchange(server.port, 'srvr');
     assert.equal(await tile(visit, 'Zxid'), /^Zxid: (\S+)$/m.exec(srvr)[1]);
     assert.match(await visit.text('.health'), /All is well/);
+    // What somebody has selected stays as it is, and goes on when nothing is selected.
+    await visit.page.locator('.facts dd', { hasText: told.version }).selectText();
+    const up = await fact(visit, 'Up for');
+    await visit.page.waitForResponse((response) => response.url().includes('/api/overview'));
+    await visit.page.waitForResponse((response) => response.url().includes('/api/overview'));
+    assert.equal(await visit.page.evaluate(() => getSelection().toString()), told.version);
+    assert.equal(await fact(visit, 'Up for'), up);
+    await visit.page.evaluate(() => getSelection().removeAllRanges());
+    await eventually('time goes on', async () => await fact(visit, 'Up for') !== up);
+    assert.match(await visit.page.title(), /^overview – server 1 \(standalone\) – 127\.0\.0\.1:\d+ – Meerkat$/);
     await visit.picture('overview');
     await user.close();
     await visit.close();
@@ -205,6 +225,21 @@ const lone = {
     await visit.close();
   },
 
+  async 'JSON is indented and keeps what was written'({ browser, server }) {
+    const user = await client(server.port);
+    const written = '{"id":12345678901234567890,"price":1.10,"far":1e400,"a":1,"a":2,"10":[],"9":{ },\n"t":"\\u00e9 \\"{[,:]} ","l":[true,null,[-0.0]]}';
+    await user.create('/literal', written);
+    const visit = await (await Visit.open(browser, server.origin)).go('#/tree/literal');
+    await visit.shows('pre.data', '12345678901234567890');
+    assert.equal(await visit.text('pre.data'), ['{', '  "id": 12345678901234567890,', '  "price": 1.10,', '  "far": 1e400,',
+      '  "a": 1,', '  "a": 2,', '  "10": [],', '  "9": {},', '  "t": "\\u00e9 \\"{[,:]} ",', '  "l": [', '    true,', '    null,',
+      '    [', '      -0.0', '    ]', '  ]', '}'].join('\n'));
+    await user.set('/literal', '"a text"');
+    await visit.shows('pre.data', '"a text"');
+    await user.close();
+    await visit.close();
+  },
+
   async 'binary data, null data and a megabyte'({ browser, server }) {
     const user = await client(server.port);
     await user.create('/binary', BINARY);
@@ -221,6 +256,52 @@ const lone = {
     await visit.shows('.rest', 'more characters are not drawn');
     const [download] = await Promise.all([visit.page.waitForEvent('download'), visit.page.click('[data-key=download]')]);
     assert.equal(fs.readFileSync(await download.path(), 'utf8'), big);
+    await user.close();
+    await visit.close();
+  },
+
+  async 'a download is of what was shown, and what fails is told'({ browser, server }) {
+    const user = await client(server.port);
+    const one = randomBytes(400000).toString('hex');
+    await user.create('/one', one);
+    await user.create('/other', 'something else');
+    const visit = await (await Visit.open(browser, server.origin)).go('#/tree/one');
+    const isRest = (url) => url.pathname === '/api/znode' && url.searchParams.has('from');
+    // Somebody goes on before all of it is there.
+    let go;
+    const held = new Promise((resolve) => { go = resolve; });
+    await visit.page.route(isRest, async (route) => { await held; await route.continue(); });
+    const saved = visit.page.waitForEvent('download');
+    await visit.page.click('[data-key=download]');
+    await visit.page.getByRole('treeitem', { name: 'other' }).click();
+    await visit.shows('pre.data', 'something else');
+    go();
+    const download = await saved;
+    assert.equal(download.suggestedFilename(), 'one');
+    assert.equal(fs.readFileSync(await download.path(), 'utf8'), one);
+    await visit.page.unroute(isRest);
+    // Somebody writes before all of it is there.
+    await visit.page.getByRole('treeitem', { name: 'one' }).click();
+    await visit.shows('.rest', 'Load the other');
+    await visit.page.route(isRest, async (route) => { await user.set('/one', one); await route.continue(); });
+    await visit.page.click('[data-key=download]');
+    await visit.shows('#problem', 'The data of /one has changed while it was loaded');
+    await visit.page.unroute(isRest);
+    // A button that fails says so above what is shown, and the next one that does not takes it away.
+    visit.expected.push('500');
+    await visit.page.route(isRest, (route) => route.fulfill({ status: 500, contentType: 'application/json', body: '{"error":"made to fail"}' }));
+    await visit.page.getByRole('button', { name: /^Load the other/ }).click();
+    await visit.shows('#problem', 'made to fail');
+    const [box, view] = await Promise.all(['#problem', 'main'].map((at) => visit.page.locator(at).boundingBox()));
+    assert.ok(box.y + box.height <= view.y, 'it stands above the view');
+    await visit.picture('problem');
+    await visit.page.unroute(isRest);
+    await visit.page.getByRole('button', { name: /^Load the other/ }).click();
+    await visit.page.locator('#problem').waitFor({ state: 'hidden' });
+    // One that goes while it is looked at.
+    visit.expected.push('404');
+    await user.remove('/one');
+    await visit.shows('.detail', 'This znode is gone');
     await user.close();
     await visit.close();
   },
@@ -243,6 +324,13 @@ const lone = {
       await visit.shows('pre.data', `data of ${name}`);
       assert.equal(await visit.page.locator('.detail h2.name').textContent(), name);
     }
+    // What would turn the text around it is shown as what it is.
+    await user.create(`/hostile/${TURNED_NAME}`, 'turned');
+    await visit.go(`#/tree/hostile/${encodeURIComponent(TURNED_NAME)}`);
+    await visit.shows('pre.data', 'turned');
+    assert.equal(await visit.text('.detail h2.name'), 'a\\u202etxt.exe');
+    assert.ok(!(await visit.text('main')).includes('\u202e'));
+    await visit.go('#/constructor');
     for (const view of ['#/watches', '#/watches/session', '#/top', `#/session/${user.id}`]) {
       await visit.go(view);
       await visit.shows('main', HOSTILE_NAME);
@@ -263,17 +351,31 @@ const lone = {
     await visit.shows('[role=tree]', 'Reading /secret needs an identity');
     await visit.picture('tree-locked');
     await visit.signIn(['mallory', 'x']);
-    await visit.shows('.detail', 'Its ACL does not let you read it');
+    await visit.shows('.detail', 'Its ACL does not let you read it. No ACL seen so far names mallory with this password.');
     await visit.page.click('#sign');
     await visit.signIn(USER);
     await visit.shows('pre.data', 'the secret');
     await visit.shows('.detail', `digest:${digest(...USER)}`);
+    assert.doesNotMatch(await visit.text('.detail'), /No ACL seen/);
     await visit.shows('[role=tree]', 'child');
     await visit.page.click('#sign');
     await visit.shows('.detail', 'Its ACL asks for an identity');
     assert.doesNotMatch(await visit.page.content(), /the secret/);
     await user.close();
     await visit.close();
+    // A wrong password of the super user is told of, and guesses take their time.
+    const guess = await (await Visit.open(browser, server.origin)).go('#/overview');
+    await guess.page.click('#sign');
+    await guess.page.fill('#user', SUPER[0]);
+    await guess.page.fill('#password', `${SUPER[1]}!`);
+    const begin = Date.now();
+    await guess.page.click('#sign-dialog button[type=submit]');
+    await guess.shows('#sign-error', 'This is not the super user');
+    assert.ok(Date.now() - begin >= 1000, 'a guess is answered at once');
+    await guess.page.fill('#password', SUPER[1]);
+    await guess.page.click('#sign-dialog button[type=submit]');
+    await guess.shows('#sign', 'Sign out super (super)');
+    await guess.close();
     // As the shell: whoever may read but not administer sees no hash.
     const reader = await client(server.port, USER.join(':'));
     const both = [...only(...USER), new zookeeper.ACL(1, zookeeper.Id.ANYONE_ID_UNSAFE)];
@@ -308,9 +410,15 @@ const lone = {
     assert.equal((await user.data('/mine')).toString(), 'theirs');
     await visit.page.getByRole('button', { name: 'Add a child' }).click();
     await visit.page.fill('#edit-fields input', 'new child');
+    // What was typed is not thrown away by one key, and is sent once.
+    await visit.page.keyboard.press('Escape');
+    await visit.shows('#edit-error', 'Escape again');
+    let sent = 0;
+    visit.page.on('request', (request) => { sent += request.method() === 'POST' ? 1 : 0; });
     await visit.page.fill('#edit-fields textarea', 'fresh');
-    await visit.page.click('#edit-submit');
+    await visit.page.evaluate(() => { for (let times = 0; times < 2; times += 1) document.getElementById('edit-submit').click(); });
     await visit.shows('.detail h2.name', 'new child');
+    assert.equal(sent, 1);
     await visit.shows('pre.data', 'fresh');
     assert.match(await shell(server.port, 'getAcl', '/mine/new child').catch((error) => error.stderr + error.stdout), /Insufficient permission|NoAuth/);
     await visit.page.getByRole('button', { name: 'Delete' }).click();
@@ -324,6 +432,34 @@ const lone = {
     // A sign-in is no connection that stays.
     assert.equal(Number((await figures(server.port)).num_alive_connections), 2);
     await user.close();
+  },
+
+  async 'an edit keeps the bytes that it does not touch'({ browser, server }) {
+    const user = await client(server.port, USER.join(':'));
+    await user.create('/crlf', '\ufeffa=1\r\nb=2\r\n', only(...USER));
+    const visit = await (await Visit.open(browser, server.origin)).go('#/tree/crlf');
+    await visit.signIn(USER);
+    const area = visit.page.locator('#edit-fields textarea');
+    await visit.page.getByRole('button', { name: 'Edit' }).click();
+    assert.equal(await area.inputValue(), '\ufeffa=1\nb=2\n');
+    await area.press('Control+End');
+    await area.pressSequentially('c=3\n');
+    await visit.page.click('#edit-submit');
+    await visit.shows('pre.data', 'c=3');
+    assert.equal((await user.data('/crlf')).toString(), '\ufeffa=1\r\nb=2\r\nc=3\r\n');
+    // What a form cannot give back is not put into one.
+    for (const data of ['a\r\nb\n', 'a\rb', 'a\r\r\nb']) {
+      await user.set('/crlf', data);
+      await visit.go('#/overview');
+      await visit.go('#/tree/crlf');
+      await visit.page.getByRole('button', { name: 'Edit' }).click();
+      await visit.shows('#edit-fields', 'end in more than one way');
+      assert.equal(await area.count(), 0);
+      await visit.page.click('#edit-cancel');
+      assert.equal((await user.data('/crlf')).toString(), data);
+    }
+    await user.close();
+    await visit.close();
   },
 
   async 'changes are refused without a proof'({ server }) {
@@ -423,7 +559,7 @@ const lone = {
     await visit.close();
   },
 
-  async 'a hundred thousand children come in pages'({ browser, server }) {
+  async 'two hundred thousand children come in pages'({ browser, server }) {
     const user = await client(server.port);
     await user.create('/many');
     for (let begin = 0; begin < MANY; begin += 2000) {
@@ -446,10 +582,33 @@ const lone = {
     await visit.shows('[role=treeitem]', 'n000399');
     await visit.page.fill('#find', 'n09999');
     await visit.shows('[role=treeitem]', 'n099999');
-    assert.equal(await visit.page.locator('[role=treeitem][aria-level="3"]').count(), 10);
+    assert.equal(await visit.page.locator('[role=treeitem][aria-level="3"]:not(.more)').count(), 10);
+    // That not all are shown, says a row, which shows them again.
+    await visit.page.locator('[role=treeitem].more', { hasText: `10 of ${MANY.toLocaleString('en-US')}` }).click();
+    await visit.shows('[role=treeitem]', 'n000199');
+    assert.equal(await visit.page.inputValue('#find'), '');
+    // A child that is far down in the list is shown nevertheless, and where it is.
+    await visit.go('#/overview');
+    await visit.go('#/tree/many/n054321');
+    const far = visit.page.getByRole('treeitem', { name: 'n054321' });
+    await far.waitFor();
+    assert.equal(await far.getAttribute('aria-selected'), 'true');
+    assert.equal(await visit.page.getAttribute('#find', 'placeholder'), 'Filter the children of n054321');
+    await eventually('the selected row in sight', () => far.evaluate((row) => {
+      const [list, at] = [row.parentElement.getBoundingClientRect(), row.getBoundingClientRect()];
+      return at.top >= list.top && at.bottom <= list.bottom + 1;
+    }));
+    await visit.picture('tree-far');
+    // What is listed of many is what is there.
+    await user.create('/many/n0543210');
+    await eventually('the new child', async () => {
+      const found = (await raw(server.origin, 'GET', query('children', { path: '/many', find: 'n054321' }))).json;
+      return found.children.length === 2 && found.found === 2;
+    });
+    await user.remove('/many/n0543210');
     await visit.go('#/top');
     await visit.page.locator('.card', { hasText: 'Most children' }).getByRole('link', { name: '/many' }).waitFor();
-    await visit.shows('.card', '100,001 znodes');
+    await visit.shows('.card', `${(MANY + 1).toLocaleString('en-US')} znodes`);
     await visit.picture('top');
     await user.close();
     await visit.close();
@@ -547,6 +706,7 @@ const ensemble = {
   async 'leader and followers tell who they are'({ browser }) {
     const ids = await control('ids');
     const [leader] = await control('leader');
+    const roles = new Set();
     for (const id of ids) {
       const visit = await (await Visit.open(browser, await adminOf(id))).go('#/overview');
       const rows = await visit.page.locator('.card', { hasText: 'Members' }).locator('tbody tr').allInnerTexts();
@@ -559,23 +719,52 @@ const ensemble = {
       const [, role] = await control(`role ${id}`);
       assert.equal(await fact(visit, 'Role'), role);
       await visit.shows('#who', `server ${id} · ${role}`);
+      // An observer is one in every server's list, and has no vote.
+      for (const other of ids) {
+        const [, its] = await control(`role ${other}`);
+        const row = rows.find((one) => one.includes(`server.${other}`));
+        assert.ok(row.includes(its), row);
+        roles.add(its);
+      }
       if (id === leader) {
         for (const row of rows.filter((one) => !one.includes('this one'))) assert.match(row, /ago/);
         await visit.shows('.health', 'All is well');
         await visit.picture('leader');
       } else {
         await visit.shows('main', `see the page of server ${leader}`);
-        await visit.picture('follower');
+        await visit.shows('.health', `This server is fine. How the others are, the page of the leader (server ${leader}) tells.`);
+        await visit.picture(role);
       }
       await visit.close();
     }
+    assert.deepEqual([...roles].sort(), ['follower', 'leader', 'observer']);
+  },
+
+  async 'an observer shows all that the others show'({ browser }) {
+    const [observer] = await ofRole('observer');
+    const user = await client(await portOf(observer), USER.join(':'));
+    await user.create('/observed', '{"by":1}', only(...USER));
+    await user.create('/observed/held', '', only(...USER), zookeeper.CreateMode.EPHEMERAL);
+    await user.watch('/observed/later');
+    const visit = await (await Visit.open(browser, await adminOf(observer))).go('#/tree/observed');
+    await visit.signIn(USER);
+    await visit.shows('pre.data', '"by": 1');
+    await visit.page.getByRole('treeitem', { name: 'held' }).click();
+    await visit.shows('.detail', user.id);
+    await visit.go(`#/session/${user.id}`);
+    await visit.shows('.list', '/observed/held');
+    await visit.shows('main', '/observed/later');
+    await visit.go('#/top');
+    await visit.shows('.card', 'znodes');
+    await visit.picture('observer-top');
+    await user.close();
+    await visit.close();
   },
 
   async 'a follower changes and shows what the leader has'({ browser }) {
     const [leader] = await control('leader');
-    const follower = (await control('ids')).find((id) => id !== leader);
-    const [, address] = await control(`addr ${follower}`);
-    const user = await client(Number(address.split(':')[1]), USER.join(':'));
+    const [follower] = await ofRole('follower');
+    const user = await client(await portOf(follower), USER.join(':'));
     await user.create('/shared', 'x', only(...USER));
     const visit = await (await Visit.open(browser, await adminOf(follower))).go('#/tree/shared');
     await visit.signIn(USER);
@@ -591,28 +780,34 @@ const ensemble = {
     // A session that is connected elsewhere is listed, without an address.
     const other = await (await Visit.open(browser, elsewhere)).go('#/sessions');
     await other.shows('tbody tr', user.id);
-    assert.match(await other.page.locator('tbody tr', { hasText: user.id }).innerText(), /not connected here/);
+    assert.match(await other.page.locator('tbody tr', { hasText: user.id }).innerText(), /not connected here, began at server \d/);
     await user.close();
     await visit.close();
     await other.close();
   },
 
   async 'a server without a quorum says so'({ browser }) {
-    const ids = await control('ids');
     const [leader] = await control('leader');
-    const others = ids.filter((id) => id !== leader);
+    const others = await ofRole('follower');
     const visit = await (await Visit.open(browser, await adminOf(leader))).go('#/overview');
+    const row = (id) => visit.page.locator('tbody tr', { hasText: `server.${id}` });
     visit.expected.push('503');
     try {
       await control(`pause ${others[0]}`);
       await visit.shows('.health', `Server ${others[0]} has not answered for`);
+      await row(others[0]).filter({ hasText: 'silent' }).waitFor();
+      assert.match(await row(others[1]).innerText(), /follower/);
       await visit.picture('silent-follower');
       await control(`pause ${others[1]}`);
       await visit.shows('#banner', 'not serving requests');
       await visit.shows('.health', 'No majority');
+      await visit.shows('.health', 'No leader is known.');
+      assert.doesNotMatch(await visit.page.getByRole('table', { name: 'Members of the ensemble' }).innerText(), /leader/);
       await visit.picture('no-quorum');
       await visit.page.goto(`${visit.origin}/#/tree`);
       await visit.shows('#banner', 'not serving requests');
+      await visit.shows('#problem', 'Nothing can be shown here');
+      await visit.picture('no-quorum-tree');
       const refused = await raw(visit.origin, 'GET', query('znode', { path: '/' }));
       assert.equal(refused.status, 503);
       assert.match(refused.json.error, /not serving/);
@@ -622,6 +817,27 @@ const ensemble = {
     await control('wait');
     await visit.page.locator('#banner').waitFor({ state: 'hidden' });
     await visit.shows('[role=tree]', 'zookeeper');
+    await visit.close();
+  },
+
+  async 'a leader that is silent is one no more'({ browser }) {
+    const [leader] = await control('leader');
+    const [follower, other] = await ofRole('follower');
+    const visit = await (await Visit.open(browser, await adminOf(follower))).go('#/overview');
+    visit.expected.push('503');
+    try {
+      await control(`pause ${leader}`);
+      await control(`pause ${other}`);
+      await visit.shows('.health', `No leader is known. The last one was server ${leader}.`);
+      await visit.shows('.card', `last leader: ${leader}`);
+      const roles = await visit.page.locator('tbody tr .tag').allInnerTexts();
+      assert.ok(!roles.includes('leader'), roles.join());
+      await visit.picture('dead-leader');
+    } finally {
+      for (const id of [leader, other]) await control(`resume ${id}`);
+    }
+    await control('wait');
+    await visit.shows('tbody tr', 'leader');
     await visit.close();
   },
 

@@ -136,6 +136,8 @@ pub struct AdminConfig {
     pub idle_timeout_ms: u32,
     /// Whether the page for people is there.
     pub page_enabled: bool,
+    /// Names that the page's data may be asked for under, beyond the server's own.
+    pub names: Vec<String>,
     /// Whether snapshots may be fetched.
     pub snapshot_enabled: bool,
     /// Whether snapshots may be sent.
@@ -358,6 +360,7 @@ impl Default for Config {
                 command_url: "/commands".to_owned(),
                 idle_timeout_ms: 30_000,
                 page_enabled: true,
+                names: Vec::new(),
                 snapshot_enabled: true,
                 restore_enabled: true,
                 rate_interval_ms: 300_000,

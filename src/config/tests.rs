@@ -586,6 +586,41 @@ fn a_listed_digest_provider_comes_back_when_disabled() {
 }
 
 #[test]
+fn names_of_the_page_are_a_list() {
+    let names = |lines| good(lines).0.admin.names;
+    assert_eq!(names(""), Vec::<String>::new());
+    let given = names("meerkat.adminNames=zk.example.org, ,proxy.example.org");
+    assert_eq!(given, ["zk.example.org", "proxy.example.org"]);
+}
+
+#[test]
+fn commands_are_not_where_the_page_is() {
+    let url = |path| {
+        good(&format!("admin.commandURL={path}"))
+            .0
+            .admin
+            .command_url
+    };
+    assert_eq!(
+        ["/pages", "/a/page", "/apix"].map(url),
+        ["/pages", "/a/page", "/apix"]
+    );
+    for path in ["/api", "/api/", "/page", "/page/x"] {
+        let place = Place::new();
+        let read = place.read(
+            &format!("{BASE}admin.commandURL={path}\n"),
+            &JvmFlags::default(),
+        );
+        let error = read.expect_err(path).to_string();
+        assert!(error.contains("the page for people is there"), "{error}");
+    }
+    check_refused(
+        "admin.commandURL=/",
+        expect!["Error processing DIR/zoo.cfg: admin.commandURL: no path of a URL: /"],
+    );
+}
+
+#[test]
 fn passwords_never_show() {
     let (config, notices) = good(
         "DigestAuthenticationProvider.superDigest=super:tell-nobody\nfoo.password=tell-nobody",

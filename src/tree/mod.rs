@@ -229,6 +229,29 @@ impl DataTree {
         })
     }
 
+    #[must_use]
+    pub fn name(&self, id: NodeId) -> &str {
+        &self.slab.node(id).name
+    }
+
+    /// The newest child.
+    #[must_use]
+    pub fn first_child(&self, id: NodeId) -> Option<NodeId> {
+        self.slab.node(id).first_child.some()
+    }
+
+    /// The child of the same parent that was created before this one.
+    #[must_use]
+    pub fn next_sibling(&self, id: NodeId) -> Option<NodeId> {
+        self.slab.node(id).next_sibling.some()
+    }
+
+    /// The child of the same parent that was created after this one.
+    #[must_use]
+    pub fn previous_sibling(&self, id: NodeId) -> Option<NodeId> {
+        self.slab.node(id).prev_sibling.some()
+    }
+
     /// Znodes below this one, itself not counted.
     #[must_use]
     pub fn descendants(&self, id: NodeId) -> usize {
@@ -284,6 +307,22 @@ impl DataTree {
     /// The ephemerals of one session, in no order that means anything.
     pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = NodeId> {
         self.ephemerals.get(&session).into_iter().flatten().copied()
+    }
+
+    /// The same from one of them on.
+    pub fn ephemerals_from(
+        &self,
+        session: SessionId,
+        from: NodeId,
+    ) -> impl Iterator<Item = NodeId> {
+        let all = self.ephemerals.get(&session).into_iter();
+        all.flat_map(move |ids| ids.range(from..)).copied()
+    }
+
+    /// How many ephemerals a session has.
+    #[must_use]
+    pub fn ephemeral_count_of(&self, session: SessionId) -> usize {
+        self.ephemerals.get(&session).map_or(0, BTreeSet::len)
     }
 
     /// Sessions that own ephemerals, with theirs.

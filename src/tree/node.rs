@@ -5,7 +5,8 @@ use jute::proto::Stat;
 use crate::tree::acl::AclId;
 use crate::types::SessionId;
 
-/// Names a znode in the slab. Reused after the znode is gone, so never kept across guards.
+/// Names a znode in the slab. Reused after the znode is gone: whoever keeps one across guards has to find
+/// the znode again, by its path and czxid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(crate) u32);
 
@@ -13,6 +14,10 @@ impl NodeId {
     pub const ROOT: Self = Self(0);
     /// No znode: the end of a list of siblings.
     pub(crate) const NONE: Self = Self(u32::MAX);
+
+    pub(crate) fn some(self) -> Option<Self> {
+        (self != Self::NONE).then_some(self)
+    }
 }
 
 /// Who a znode's life depends on, decoded from the wire's `ephemeralOwner`

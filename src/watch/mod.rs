@@ -333,6 +333,12 @@ impl WatchTable {
         paths.map(|path| &**path)
     }
 
+    /// How many paths a connection watches.
+    #[must_use]
+    pub fn watched_count(&self, conn: ConnId) -> usize {
+        self.by_conn.get(&conn).map_or(0, HashSet::len)
+    }
+
     #[must_use]
     pub fn summary(&self) -> WatchSummary {
         WatchSummary {

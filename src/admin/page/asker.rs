@@ -10,7 +10,7 @@ use super::{Asked, Refusal};
 use crate::admin::Sources;
 use crate::admin::json::Json;
 use crate::auth::{Identity, Scheme, textual};
-use crate::config::ServerSpec;
+use crate::config::{Config, ServerSpec};
 use crate::op::Flags;
 use crate::pipeline::Core;
 use crate::state::State;
@@ -54,8 +54,21 @@ impl Asker {
         })
     }
 
+    pub(super) fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
     pub(super) fn is_signed_in(&self) -> bool {
         self.proof.is_some()
+    }
+
+    /// Whether somebody who would be the super user has the wrong password.
+    pub(super) fn is_failed_super(&self, config: &Config) -> bool {
+        let is_meant =
+            |proof: &Proof| proof.scheme == "digest" && proof.auth.starts_with(b"super:");
+        config.auth.super_digest.is_some()
+            && self.proof.as_ref().is_some_and(is_meant)
+            && !self.is_super()
     }
 
     fn is_super(&self) -> bool {
@@ -129,7 +142,8 @@ pub(super) fn identity(asked: &Asked) -> Result<Json, Refusal> {
 /// Names that this server is configured with, or that its machine has.
 pub(super) fn own_names(sources: &Sources) -> Vec<String> {
     let config = &sources.config;
-    let mut names = vec![config.admin.listen.host.clone()];
+    let mut names = config.admin.names.clone();
+    names.push(config.admin.listen.host.clone());
     names.extend(
         config
             .client_listen

@@ -10,20 +10,25 @@
 //!   `watches` do.
 //! * **Writing** wants more than a client needs: an identity that the list names. What everybody may
 //!   do takes a client, for a made-up user proves nothing. ([`change`])
+//! * **Looking at many** znodes, sessions or watches takes turns with writes, and with others who do:
+//!   whoever reaches the page may ask as often as they like. ([`walk`], [`cache`])
 //! * **Names.** A browser takes any site whose name leads to this address for ours. Such a request
 //!   carries that name, and is refused unless the name is ours. ([`asker::is_ours`])
 
 mod asker;
+mod cache;
 mod change;
 mod overview;
 mod select;
 mod sessions;
 mod tops;
+mod walk;
 mod watches;
 mod znodes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
@@ -32,15 +37,27 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::sync::Semaphore;
 
 use super::http::Peer;
-use super::json::{Json, fields};
+use super::json::{Fields, Json, fields};
 use super::{Sources, facts};
+use crate::auth::Identity;
 use asker::Asker;
+use cache::Cache;
 
 /// Answers that are made at the same time.
 const ANSWERS_AT_ONCE: usize = 4;
 
+/// Answers over many znodes, sessions or watches that are made at the same time, and as many of
+/// [`TOP_PATHS`].
+const WALKS_AT_ONCE: usize = 1;
+
+/// Answers of one kind that are kept for those who ask the same.
+const KEPT_MAX: usize = 16;
+
 /// Changes that are under way at the same time.
 const CHANGES_AT_ONCE: usize = 4;
+
+/// After a wrong password of the super user, before the next one is looked at.
+const GUESS_PAUSE: Duration = Duration::from_secs(1);
 
 const API: &str = "/api/";
 
@@ -50,18 +67,38 @@ const NOT_SERVING: &str =
 /// What the page's answers are made from.
 pub(super) struct Page {
     sources: Sources,
-    answers: Semaphore,
+    answers: Arc<Semaphore>,
     changes: Semaphore,
-    walks: Semaphore,
+    /// Wrong passwords of the super user, one after the other.
+    guesses: Semaphore,
+    walks: Arc<Semaphore>,
+    tops: Arc<Semaphore>,
+    caches: Arc<Caches>,
+}
+
+/// Answers that took long to make.
+struct Caches {
+    children: Cache<znodes::Listing, Arc<znodes::Listed>>,
+    sessions: Cache<sessions::Only, Arc<[u64]>>,
+    watches: Cache<watches::Wanted, Json>,
+    tops: Cache<Vec<Identity>, (Fields, Instant)>,
 }
 
 impl Page {
     pub(super) fn new(sources: Sources) -> Self {
         Self {
             sources,
-            answers: Semaphore::new(ANSWERS_AT_ONCE),
+            answers: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
             changes: Semaphore::new(CHANGES_AT_ONCE),
-            walks: Semaphore::new(1),
+            guesses: Semaphore::new(1),
+            walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
+            tops: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
+            caches: Arc::new(Caches {
+                children: Cache::new(KEPT_MAX),
+                sessions: Cache::new(KEPT_MAX),
+                watches: Cache::new(KEPT_MAX),
+                tops: Cache::new(KEPT_MAX),
+            }),
         }
     }
 }
@@ -88,6 +125,7 @@ const FILES: &[File] = files! {
     "/page/ask.js", "ask.js", SCRIPT;
     "/page/build.js", "build.js", SCRIPT;
     "/page/data.js", "data.js", SCRIPT;
+    "/page/report.js", "report.js", SCRIPT;
     "/page/overview.js", "overview.js", SCRIPT;
     "/page/tree.js", "tree.js", SCRIPT;
     "/page/sessions.js", "sessions.js", SCRIPT;
@@ -168,6 +206,7 @@ struct Asked {
     sources: Sources,
     asker: Asker,
     parameters: Parameters,
+    caches: Arc<Caches>,
 }
 
 impl Asked {
@@ -182,33 +221,42 @@ impl Asked {
 
 type Look = fn(&Asked) -> Result<Json, Refusal>;
 
+/// How many znodes, sessions or watches an answer looks at.
+type Size = fn(&Asked) -> usize;
+
 /// One question, what it needs, and its answer.
 struct Question {
     name: &'static str,
     needs_service: bool,
     look: Look,
+    size: Size,
 }
 
 const QUESTIONS: [Question; 9] = [
-    question("overview", false, overview::overview),
-    question("identity", false, asker::identity),
-    question("znode", true, znodes::znode),
-    question("children", true, znodes::children),
-    question("sessions", true, sessions::sessions),
-    question("session", true, sessions::session),
-    question("watches", true, watches::watches),
-    question("top/clients", true, tops::clients),
-    question(TOP_PATHS, true, tops::paths),
+    question("overview", false, overview::overview, small),
+    question("identity", false, asker::identity, small),
+    question("znode", true, znodes::znode, small),
+    question("children", true, znodes::children, znodes::child_count),
+    question("sessions", true, sessions::sessions, sessions::count),
+    question("session", true, sessions::session, sessions::held),
+    question("watches", true, watches::watches, watches::count),
+    question("top/clients", true, tops::clients, small),
+    question(TOP_PATHS, true, tops::paths, small),
 ];
+
+fn small(_: &Asked) -> usize {
+    1
+}
 
 const TOP_PATHS: &str = "top/paths";
 const ZNODE: &str = "znode";
 
-const fn question(name: &'static str, needs_service: bool, look: Look) -> Question {
+const fn question(name: &'static str, needs_service: bool, look: Look, size: Size) -> Question {
     Question {
         name,
         needs_service,
         look,
+        size,
     }
 }
 
@@ -292,7 +340,13 @@ async fn api(
     let question = question
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("Unknown question: {name}")))?;
     check_name(&page.sources, request.headers())?;
+    let closed = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Stopping");
     let asker = Asker::of(&page.sources.core, peer, request.headers())?;
+    if asker.is_failed_super(&page.sources.config) {
+        let _turn = page.guesses.acquire().await.map_err(closed)?;
+        tracing::warn!(%peer, "a wrong password of the super user, at the page");
+        tokio::time::sleep(GUESS_PAUSE).await;
+    }
     let parameters = Query::try_from_uri(request.uri())
         .map(|Query(found)| Parameters(found))
         .map_err(|error| Refusal::bad(error.to_string()))?;
@@ -300,6 +354,7 @@ async fn api(
         sources: page.sources.clone(),
         asker,
         parameters,
+        caches: Arc::clone(&page.caches),
     };
     if question.needs_service {
         asked.needs_service()?;
@@ -314,19 +369,24 @@ async fn api(
             return Err(Refusal::new(status, methods(name)));
         }
     };
-    let closed = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Stopping");
     if let Some(kind) = change {
         let _turn = page.changes.acquire().await.map_err(closed)?;
         return change::change(&asked, kind, request.into_body()).await;
     }
     let turns = match question.name {
-        TOP_PATHS => &page.walks,
+        TOP_PATHS => &page.tops,
+        _ if (question.size)(&asked) > walk::SLICE_ZNODES => &page.walks,
         _ => &page.answers,
     };
-    let _turn = turns.acquire().await.map_err(closed)?;
-    // Beside the tasks that serve clients: some look at many znodes or sessions.
+    let turn = Arc::clone(turns).acquire_owned().await.map_err(closed)?;
+    // Beside the tasks that serve clients: some look at many znodes or sessions. The turn is over when
+    // the answer is made, not when nobody waits for it any more.
     let look = question.look;
-    let looked = tokio::task::spawn_blocking(move || look(&asked)).await;
+    let work = move || {
+        let _turn = turn;
+        look(&asked)
+    };
+    let looked = tokio::task::spawn_blocking(work).await;
     looked.unwrap_or_else(|_| {
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Err(Refusal::new(status, "The answer could not be made"))

@@ -42,7 +42,9 @@ pub(super) fn overview(asked: &Asked) -> Result<Json, Refusal> {
         ("now_ms", wall_clock_ms().into()),
         ("server", server(sources, open_files, max_files)),
         ("is_ensemble", is_ensemble.into()),
-        ("leader", status.leader.map_or(Json::Null, Json::from)),
+        ("leader", leader(&status).map_or(Json::Null, Json::from)),
+        ("last_leader", status.leader.map_or(Json::Null, Json::from)),
+        ("in_touch", is_in_touch(&status).into()),
         ("term", status.term.into()),
         ("out_of_touch_ms", ms(status.out_of_touch)),
         ("members", members),
@@ -50,6 +52,33 @@ pub(super) fn overview(asked: &Asked) -> Result<Json, Refusal> {
         ("latencies", latencies()),
         ("health", Json::list(health)),
     ]))
+}
+
+/// Whether this server hears of the quorum, by its leader or as the leader.
+fn is_in_touch(status: &Status) -> bool {
+    status.out_of_touch <= facts::IN_TOUCH
+}
+
+/// Who leads, as far as this server knows: a leader that is not heard of any more may be none.
+fn leader(status: &Status) -> Option<u64> {
+    status.leader.filter(|_| is_in_touch(status))
+}
+
+/// Since when a member has not been heard, when that is too long.
+enum Silence {
+    Always,
+    For(Duration),
+}
+
+/// Nobody but the leader hears of all.
+fn silence(status: &Status, own: u64, member: u64) -> Option<Silence> {
+    if !status.is_leader || member == own {
+        return None;
+    }
+    match status.heard.iter().find(|(id, _)| *id == member) {
+        None => Some(Silence::Always),
+        Some((_, ago)) => (*ago > facts::IN_TOUCH).then_some(Silence::For(*ago)),
+    }
 }
 
 fn server(sources: &Sources, open_files: u64, max_files: u64) -> Json {
@@ -103,9 +132,13 @@ fn server(sources: &Sources, open_files: u64, max_files: u64) -> Json {
         ("open_files", open_files.into()),
         ("max_files", max_files.into()),
         ("data_dir_bytes", words::dir_bytes(&config.data_dir).into()),
+        // Nothing when it is the same.
         (
             "log_dir_bytes",
-            words::dir_bytes(&config.data_log_dir).into(),
+            match config.data_log_dir == config.data_dir {
+                true => Json::Null,
+                false => words::dir_bytes(&config.data_log_dir).into(),
+            },
         ),
         ("tick_ms", core.settings.tick_ms.into()),
         ("command_url", config.admin.command_url.as_str().into()),
@@ -120,7 +153,7 @@ fn members(sources: &Sources, status: &Status) -> Json {
         let role = spec.as_ref().map(|spec| spec.role);
         let is_observer = role == Some(Role::Observer);
         let role = match () {
-            () if status.leader == Some(member.id) => facts::LEADER,
+            () if leader(status) == Some(member.id) => facts::LEADER,
             () if is_observer => facts::OBSERVER,
             () => facts::FOLLOWER,
         };
@@ -145,6 +178,10 @@ fn members(sources: &Sources, status: &Status) -> Json {
             ("id", member.id.into()),
             ("is_self", is_self.into()),
             ("role", role.into()),
+            (
+                "is_silent",
+                silence(status, own, member.id).is_some().into(),
+            ),
             ("votes", member.is_voter.into()),
             ("address", address.map_or(Json::Null, Json::Text)),
             ("client_address", client.map_or(Json::Null, Json::Text)),
@@ -244,26 +281,32 @@ fn health(vitals: &Vitals, status: &Status) -> Vec<(&'static str, String)> {
             BAD,
             "No majority: this server answers reads only, and what it shows may be old.".to_owned(),
         )),
+        Service::Nobody if status.is_leader && is_in_touch(status) => all.push((
+            WARN,
+            "This leader serves no clients, as leaderServes=no has it.".to_owned(),
+        )),
         Service::Nobody => all.push((BAD, "No majority: this server serves nobody.".to_owned())),
     }
-    if vitals.is_ensemble && status.leader.is_none() {
-        all.push((BAD, "No leader is known.".to_owned()));
+    if vitals.is_ensemble && leader(status).is_none() {
+        let last = status.leader.filter(|id| *id != vitals.server);
+        let last = last.map(|id| format!(" The last one was server {id}."));
+        let last = last.unwrap_or_default();
+        all.push((BAD, format!("No leader is known.{last}")));
     }
     if status.is_leader {
         let others = status.members.iter().map(|member| member.id);
         for id in others.filter(|id| *id != vitals.server) {
-            let heard = status.heard.iter().find(|(heard, _)| *heard == id);
             let matched = status.matched.iter().find(|(matched, _)| *matched == id);
             let behind = matched.map_or(0, |(_, index)| status.last_index.saturating_sub(*index));
-            let text = match heard {
-                None => format!("Server {id} has not answered yet."),
-                Some((_, ago)) if *ago > facts::IN_TOUCH => {
+            let text = match silence(status, vitals.server, id) {
+                Some(Silence::Always) => format!("Server {id} has not answered yet."),
+                Some(Silence::For(ago)) => {
                     format!("Server {id} has not answered for {} s.", ago.as_secs())
                 }
-                Some(_) if behind > BEHIND_MAX => {
+                None if behind > BEHIND_MAX => {
                     format!("Server {id} lacks {behind} log entries.")
                 }
-                Some(_) => continue,
+                None => continue,
             };
             all.push((WARN, text));
         }
@@ -296,7 +339,14 @@ fn health(vitals: &Vitals, status: &Status) -> Vec<(&'static str, String)> {
         ));
     }
     if all.is_empty() {
-        all.push((OK, "All is well as far as this server can see.".to_owned()));
+        let text = match leader(status).filter(|_| vitals.is_ensemble && !status.is_leader) {
+            None => "All is well as far as this server can see.".to_owned(),
+            // It hears its leader and nobody else.
+            Some(id) => format!(
+                "This server is fine. How the others are, the page of the leader (server {id}) tells."
+            ),
+        };
+        all.push((OK, text));
     }
     all
 }
@@ -352,13 +402,47 @@ mod tests {
     #[test]
     fn health_names_what_is_wrong() {
         check(|_, _| {}, OK, "well");
-        check(|vitals, _| vitals.service = Service::Nobody, BAD, "nobody");
+        check(
+            |vitals, status| {
+                vitals.service = Service::Nobody;
+                status.is_leader = false;
+            },
+            BAD,
+            "nobody",
+        );
+        check(
+            |vitals, _| vitals.service = Service::Nobody,
+            WARN,
+            "leaderServes=no",
+        );
         check(
             |vitals, _| vitals.service = Service::ReadOnly,
             BAD,
             "reads only",
         );
         check(|_, status| status.leader = None, BAD, "No leader");
+        check(
+            |_, status| status.out_of_touch = Duration::from_secs(9),
+            BAD,
+            "No leader",
+        );
+        check(
+            |vitals, status| {
+                vitals.server = 2;
+                status.is_leader = false;
+                status.out_of_touch = Duration::from_secs(9);
+            },
+            BAD,
+            "The last one was server 1",
+        );
+        check(
+            |vitals, status| {
+                vitals.server = 2;
+                status.is_leader = false;
+            },
+            OK,
+            "This server is fine. How the others are, the page of the leader (server 1) tells.",
+        );
         check(|_, status| status.heard.truncate(1), WARN, "Server 3");
         let silent = Duration::from_secs(9);
         check(

@@ -29,6 +29,21 @@ impl<T: Ord> First<T> {
         }
     }
 
+    /// As [`Self::offer`] of something that is only made when it is kept.
+    pub(super) fn offer_made_of<Q: Ord + ?Sized>(&mut self, one: &Q, make: impl FnOnce() -> T)
+    where
+        T: std::borrow::Borrow<Q>,
+    {
+        self.offered += 1;
+        if self.kept.len() >= self.max {
+            if self.kept.peek().is_none_or(|last| one >= last.borrow()) {
+                return;
+            }
+            self.kept.pop();
+        }
+        self.kept.push(make());
+    }
+
     /// In order, with the number of those that were left out.
     pub(super) fn finish(self) -> (Vec<T>, usize) {
         let more = self.offered - self.kept.len();
@@ -79,6 +94,11 @@ mod tests {
         let mut first = First::new(3);
         [5, 1, 4, 2, 3].into_iter().for_each(|n| first.offer(n));
         assert_eq!(first.finish(), (vec![1, 2, 3], 2));
+        let mut names = First::new(2);
+        ["c", "a", "d", "b"]
+            .into_iter()
+            .for_each(|name| names.offer_made_of(name, || name.to_owned()));
+        assert_eq!(names.finish(), (vec!["a".to_owned(), "b".to_owned()], 2));
         let mut few = First::new(3);
         few.offer(1);
         assert_eq!(few.finish(), (vec![1], 0));

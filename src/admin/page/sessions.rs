@@ -1,10 +1,12 @@
 //! Sessions and what they hold.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 
 use super::select::First;
+use super::walk::{SLICE_ZNODES, look_and_pause};
 use super::{Asked, Refusal};
 use crate::admin::facts;
 use crate::admin::json::{Fields, Json, fields};
@@ -12,7 +14,9 @@ use crate::admin::words::short_name;
 use crate::collections::HashMap;
 use crate::pipeline::{Conn, Core, wall_clock_ms};
 use crate::state::State;
+use crate::tree::NodeId;
 use crate::types::SessionId;
+use crate::watch::WatchTable;
 
 /// Sessions in one answer.
 const SESSIONS_MAX: usize = 500;
@@ -44,7 +48,7 @@ fn connected(core: &Core) -> HashMap<SessionId, Arc<Conn>> {
 pub(super) fn connection(core: &Core, conn: &Conn) -> Fields {
     let stats = conn.stats();
     let average_us = stats.sum_latency_us.checked_div(stats.answered);
-    let watched = core.look_at_watches(|table| table.watched_by(conn.id).count());
+    let watched = core.look_at_watches(|table| table.watched_count(conn.id));
     let last_op = stats.last_op.map_or(Json::Null, |op| short_name(op).into());
     let silent_ms = match stats.last_response_ms {
         0 => Json::Null,
@@ -98,55 +102,123 @@ fn brief(asked: &Asked, state: &State, id: SessionId, conn: Option<&Arc<Conn>>) 
         ("is_local", record.is_none().into()),
         ("timeout_ms", timeout_ms),
         ("heard_ago_ms", heard_ago_ms(asked, id, conn)),
-        ("ephemerals", state.tree.ephemerals(id).count().into()),
+        ("ephemerals", state.tree.ephemeral_count_of(id).into()),
         ("connection", connection),
     ])
+}
+
+/// Which sessions are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Only {
+    All,
+    Here,
+    Holders,
+}
+
+/// The ids of many sessions are gathered again after so long.
+const SAME_IDS: Duration = Duration::from_secs(3);
+
+pub(super) fn count(asked: &Asked) -> usize {
+    let core = &asked.sources.core;
+    let known = core.look(|state| state.sessions.len());
+    known.max(core.connection_count())
 }
 
 /// `sessions[?after=ID][&only=here|holders][&limit=N]`: in the order of their ids.
 pub(super) fn sessions(asked: &Asked) -> Result<Json, Refusal> {
     let core = &asked.sources.core;
-    let limit = asked.parameters.number("limit", SESSIONS_DEFAULT)?;
+    let limit: usize = asked.parameters.number("limit", SESSIONS_DEFAULT)?;
+    let limit = limit.min(SESSIONS_MAX);
     let after = asked.parameters.get("after").map(parse).transpose()?;
-    let only = asked.parameters.get("only").unwrap_or("all");
-    if !["all", "here", "holders"].contains(&only) {
-        return Err(Refusal::bad(format!("only: {only}")));
-    }
+    let only = match asked.parameters.get("only").unwrap_or("all") {
+        "all" => Only::All,
+        "here" => Only::Here,
+        "holders" => Only::Holders,
+        other => return Err(Refusal::bad(format!("only: {other}"))),
+    };
     let connected = connected(core);
-    let (listed, more, total) = core.look(|state| {
-        let mut first = First::new(limit.min(SESSIONS_MAX));
-        let mut total = 0_usize;
-        // Those that only this server knows have their connection here.
-        let locals = connected.keys().copied();
-        let locals = locals.filter(|id| !state.sessions.contains(*id));
-        for id in state.sessions.iter().map(|(id, _)| id).chain(locals) {
-            total += 1;
-            let is_wanted = match only {
-                "here" => connected.contains_key(&id),
-                "holders" => state.tree.ephemerals(id).next().is_some(),
-                _ => true,
-            };
-            let order = id.0.cast_unsigned();
-            if is_wanted && after.is_none_or(|after| order > after.0.cast_unsigned()) {
-                first.offer(order);
-            }
-        }
-        let (listed, more) = first.finish();
-        let listed: Vec<_> = listed
-            .into_iter()
-            .map(|id| {
-                let id = SessionId(id.cast_signed());
-                Json::Object(brief(asked, state, id, connected.get(&id)))
-            })
-            .collect();
-        (listed, more, total)
+    let ids = ids(asked, only, &connected);
+    let begin = after.map_or(0, |after| {
+        let after = after.0.cast_unsigned();
+        ids.partition_point(|id| *id <= after)
     });
+    let shown = &ids[begin..ids.len().min(begin + limit)];
+    let show = |state: &State| {
+        let listed = shown.iter().filter_map(|id| {
+            let id = SessionId(id.cast_signed());
+            let conn = connected.get(&id);
+            // It may have ended since the ids were gathered.
+            let is_there = conn.is_some() || state.sessions.contains(id);
+            is_there.then(|| Json::Object(brief(asked, state, id, conn)))
+        });
+        // Those that only this server knows have their connection here.
+        let locals = connected.keys();
+        let locals = locals.filter(|id| !state.sessions.contains(**id)).count();
+        (listed.collect(), state.sessions.len() + locals)
+    };
+    let (listed, total) = look_and_pause(|| core.look(show));
     Ok(Json::object([
         ("total", total.into()),
         ("connected", connected.len().into()),
         ("sessions", Json::List(listed)),
-        ("more", more.into()),
+        ("more", (ids.len() - begin - shown.len()).into()),
     ]))
+}
+
+/// The ids of sessions, in order.
+fn ids(asked: &Asked, only: Only, connected: &HashMap<SessionId, Arc<Conn>>) -> Arc<[u64]> {
+    let is_large = count(asked) > SLICE_ZNODES;
+    if is_large && let Some(kept) = asked.caches.sessions.get_young(&only, SAME_IDS) {
+        return kept;
+    }
+    let known = |state: &State| -> Vec<SessionId> {
+        match only {
+            Only::All => state.sessions.iter().map(|(id, _)| id).collect(),
+            Only::Here => Vec::new(),
+            Only::Holders => state.tree.ephemeral_owners().map(|(id, _)| id).collect(),
+        }
+    };
+    let mut all = look_and_pause(|| asked.sources.core.look(known));
+    if only != Only::Holders {
+        all.extend(connected.keys().copied());
+    }
+    let mut all: Vec<u64> = all.into_iter().map(|id| id.0.cast_unsigned()).collect();
+    all.sort_unstable();
+    all.dedup();
+    let all: Arc<[u64]> = all.into();
+    if is_large {
+        asked.caches.sessions.put(only, Arc::clone(&all));
+    }
+    all
+}
+
+/// What the session that is asked for holds.
+pub(super) fn held(asked: &Asked) -> usize {
+    let id = parse(asked.parameters.get("id").unwrap_or_default());
+    let id = id.unwrap_or(SessionId(0));
+    let core = &asked.sources.core;
+    let ephemerals = core.look(|state| state.tree.ephemeral_count_of(id));
+    ephemerals.max(core.connection_count())
+}
+
+/// The paths of a session's ephemerals in their order, and how many more there are. Writes get their
+/// turn between them.
+fn ephemerals(core: &Core, session: SessionId) -> (Vec<String>, usize) {
+    let mut first = First::new(HELD_MAX);
+    let mut from = Some(NodeId::ROOT);
+    while let Some(begin) = from {
+        let slice = || {
+            core.look(|state| {
+                let mut rest = state.tree.ephemerals_from(session, begin);
+                for node in rest.by_ref().take(SLICE_ZNODES) {
+                    first.offer(state.tree.path_of(node));
+                }
+                rest.next()
+            })
+        };
+        from = look_and_pause(slice);
+    }
+    first.finish()
 }
 
 /// `session?id=ID`: one session, with its ephemerals and watches.
@@ -155,20 +227,14 @@ pub(super) fn session(asked: &Asked) -> Result<Json, Refusal> {
     let text = asked.parameters.get("id").unwrap_or_default();
     let id = parse(text)?;
     let conn = connected(core).remove(&id);
-    let (mut all, ephemerals, more) = core
+    let mut all = core
         .look(|state| {
-            if !state.sessions.contains(id) && conn.is_none() {
-                return None;
-            }
-            let mut first = First::new(HELD_MAX);
-            for node in state.tree.ephemerals(id) {
-                first.offer(state.tree.path_of(node));
-            }
-            let (paths, more) = first.finish();
-            Some((brief(asked, state, id, conn.as_ref()), paths, more))
+            let is_there = state.sessions.contains(id) || conn.is_some();
+            is_there.then(|| brief(asked, state, id, conn.as_ref()))
         })
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("No session: {text}")))?;
-    let (watches, more_watches) = core.look_at_watches(|table| {
+    let (ephemerals, more) = ephemerals(core, id);
+    let watches = |table: &WatchTable| {
         let mut first = First::new(HELD_MAX);
         if let Some(conn) = &conn {
             for path in table.watched_by(conn.id) {
@@ -183,7 +249,8 @@ pub(super) fn session(asked: &Asked) -> Result<Json, Refusal> {
             Json::object([("path", path.into()), ("kinds", kinds)])
         });
         (Json::list(watches), more)
-    });
+    };
+    let (watches, more_watches) = look_and_pause(|| core.look_at_watches(watches));
     let ephemerals = ephemerals.into_iter().map(Json::Text);
     all.extend(fields([
         ("ephemeral_paths", Json::list(ephemerals)),

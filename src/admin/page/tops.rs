@@ -1,112 +1,30 @@
 //! The largest: paths by what they hold, clients by what they ask.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use jute::proto::perms;
 
 use super::select::Best;
+use super::walk::{Way, look_and_pause, walk};
 use super::{Asked, Refusal};
-use crate::admin::json::Json;
+use crate::admin::json::{Fields, Json, fields};
 use crate::pipeline::{Conn, ConnStats};
-use crate::tree::StatsTrack;
+use crate::tree::{NodeId, StatsTrack};
 use crate::types::SessionId;
 
 /// Entries of one list.
 const TOP_MAX: usize = 20;
 
 /// Znodes that one answer looks at.
-const WALK_ZNODES_MAX: usize = 200_000;
-
-/// Znodes that are looked at before writes get their turn again. The children of one znode are
-/// looked at together, as getChildren does.
-const LOOK_ZNODES: usize = 2000;
-
-/// Parents that wait to be looked at.
-const WAITING_MAX: usize = 100_000;
+const WALK_ZNODES_MAX: usize = 5_000_000;
 
 /// Subtrees that are added up.
 const SUBTREES_MAX: usize = 10_000;
 
-/// What a walk has seen of one znode.
-struct Seen<'a> {
-    parent: &'a str,
-    name: &'a str,
-    children: usize,
-    bytes: usize,
-    data: &'a [u8],
-}
-
-impl Seen<'_> {
-    fn path(&self) -> String {
-        join(self.parent, self.name)
-    }
-}
-
-fn join(parent: &str, name: &str) -> String {
-    match parent {
-        "/" => format!("/{name}"),
-        _ => format!("{parent}/{name}"),
-    }
-}
-
-/// How far a walk came.
-#[derive(Default)]
-struct Walked {
-    znodes: usize,
-    /// Parents that the asker may not read.
-    hidden: usize,
-    is_cut: bool,
-}
-
-/// Visits what is below `top` and the asker may read. Writes go on meanwhile: this is no snapshot.
-fn walk(asked: &Asked, top: &str, mut visit: impl FnMut(&Seen<'_>)) -> Walked {
-    let mut walked = Walked::default();
-    let mut waiting = VecDeque::from([top.to_owned()]);
-    while !waiting.is_empty() && !walked.is_cut {
-        asked.sources.core.look(|state| {
-            let tree = &state.tree;
-            let begin = walked.znodes;
-            while walked.znodes - begin < LOOK_ZNODES {
-                let Some(parent) = waiting.pop_front() else {
-                    return;
-                };
-                let Some(id) = tree.find(&parent) else {
-                    continue;
-                };
-                if !asked.asker.may(state, id, perms::READ) {
-                    walked.hidden += 1;
-                    continue;
-                }
-                for (child, name) in tree.children_by_id(id) {
-                    if walked.znodes >= WALK_ZNODES_MAX {
-                        walked.is_cut = true;
-                        return;
-                    }
-                    walked.znodes += 1;
-                    let data = match asked.asker.may(state, child, perms::READ) {
-                        true => tree.data(child).unwrap_or_default(),
-                        false => &[],
-                    };
-                    let seen = Seen {
-                        parent: &parent,
-                        name,
-                        children: tree.child_count(child),
-                        bytes: tree.data(child).map_or(0, <[u8]>::len),
-                        data,
-                    };
-                    visit(&seen);
-                    if seen.children > 0 {
-                        match waiting.len() < WAITING_MAX {
-                            true => waiting.push_back(seen.path()),
-                            false => walked.is_cut = true,
-                        }
-                    }
-                }
-            }
-        });
-    }
-    walked
-}
+/// Whoever asks again so soon, with the same identities, gets the same answer: a walk over a large tree
+/// takes seconds.
+const SAME_ANSWER: Duration = Duration::from_secs(10);
 
 fn list(best: Best) -> Json {
     let entries = best.finish().into_iter();
@@ -123,20 +41,49 @@ fn subtree<'a>(parent: &'a str, name: &'a str) -> &'a str {
 
 /// `top/paths`: by children, data, subtree, watches and use of quotas.
 pub(super) fn paths(asked: &Asked) -> Result<Json, Refusal> {
+    let key = asked.asker.identities().to_vec();
+    let kept = asked.caches.tops.get_young(&key, SAME_ANSWER);
+    let (mut found, made) = kept.unwrap_or_else(|| {
+        let found = (look_at_paths(asked), Instant::now());
+        asked.caches.tops.put(key, found.clone());
+        found
+    });
+    let age_ms = u64::try_from(made.elapsed().as_millis()).unwrap_or(u64::MAX);
+    found.push(("age_ms".to_owned(), age_ms.into()));
+    Ok(Json::Object(found))
+}
+
+fn look_at_paths(asked: &Asked) -> Fields {
     let (mut children, mut bytes) = (Best::new(TOP_MAX), Best::new(TOP_MAX));
     let mut subtrees: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    let walked = walk(asked, "/", |seen| {
-        children.offer(seen.children as u64, || seen.path());
-        bytes.offer(seen.bytes as u64, || seen.path());
+    // Parents that the asker may not read.
+    let mut hidden = 0_usize;
+    let core = &asked.sources.core;
+    let may_list = core.look(|state| asked.asker.may(state, NodeId::ROOT, perms::READ));
+    let znodes_max = if may_list { WALK_ZNODES_MAX } else { 0 };
+    let walked = walk(core, "/", znodes_max, |seen| {
+        let tree = &seen.state.tree;
+        let child_count = tree.child_count(seen.id);
+        let data_bytes = tree.data(seen.id).map_or(0, <[u8]>::len);
+        children.offer(child_count as u64, || seen.path());
+        bytes.offer(data_bytes as u64, || seen.path());
         let top = subtree(seen.parent, seen.name);
         if !subtrees.contains_key(top) && subtrees.len() < SUBTREES_MAX {
             subtrees.insert(top.to_owned(), (0, 0));
         }
         if let Some((znodes, bytes)) = subtrees.get_mut(top) {
             *znodes += 1;
-            *bytes += seen.bytes as u64;
+            *bytes += data_bytes as u64;
         }
+        let is_open = child_count == 0 || asked.asker.may(seen.state, seen.id, perms::READ);
+        hidden += usize::from(!is_open);
+        if is_open { Way::Below } else { Way::Beside }
     });
+    let unfinished: BTreeSet<&str> = walked
+        .unfinished
+        .iter()
+        .map(|path| subtree(path, ""))
+        .collect();
     let mut largest = Best::new(TOP_MAX);
     for (name, (znodes, _)) in &subtrees {
         largest.offer(*znodes, || name.clone());
@@ -147,25 +94,28 @@ pub(super) fn paths(asked: &Asked) -> Result<Json, Refusal> {
             ("path", format!("/{name}").into()),
             ("znodes", znodes.into()),
             ("bytes", bytes.into()),
+            ("is_cut", unfinished.contains(&*name).into()),
         ])
     });
-    let watched = asked.sources.core.look_at_watches(|table| {
-        let mut best = Best::new(TOP_MAX);
-        for (path, count) in table.paths() {
-            best.offer(count as u64, || path.to_owned());
-        }
-        best
+    let watched = look_and_pause(|| {
+        core.look_at_watches(|table| {
+            let mut best = Best::new(TOP_MAX);
+            for (path, count) in table.paths() {
+                best.offer(count as u64, || path.to_owned());
+            }
+            best
+        })
     });
-    Ok(Json::object([
+    fields([
         ("looked_at", walked.znodes.into()),
-        ("is_cut", walked.is_cut.into()),
-        ("hidden", walked.hidden.into()),
+        ("is_cut", (!walked.unfinished.is_empty()).into()),
+        ("hidden", hidden.into()),
         ("subtrees", Json::list(largest)),
         ("children", list(children)),
         ("bytes", list(bytes)),
         ("watches", list(watched)),
         ("quotas", quotas(asked)),
-    ]))
+    ])
 }
 
 /// Below it each path with a quota stands again.
@@ -183,15 +133,23 @@ fn used(used: i64, limits: [i64; 2]) -> u64 {
 /// Limits and use of the paths with a quota, those nearest to their limits first.
 fn quotas(asked: &Asked) -> Json {
     let mut found: BTreeMap<String, [Option<StatsTrack>; 2]> = BTreeMap::new();
-    walk(asked, QUOTA_ROOT, |seen| {
+    let core = &asked.sources.core;
+    let may_list = core.look(|state| {
+        let root = state.tree.find(QUOTA_ROOT);
+        root.is_some_and(|id| asked.asker.may(state, id, perms::READ))
+    });
+    let znodes_max = if may_list { WALK_ZNODES_MAX } else { 0 };
+    walk(core, QUOTA_ROOT, znodes_max, |seen| {
         let which = [LIMITS, STATS].iter().position(|name| *name == seen.name);
         let path = seen.parent.strip_prefix(QUOTA_ROOT);
-        if let (Some(which), Some(path)) = (which, path)
+        let may_read = asked.asker.may(seen.state, seen.id, perms::READ);
+        if let (true, Some(which), Some(path)) = (may_read, which, path)
             && (found.len() < SUBTREES_MAX || found.contains_key(path))
         {
             let both = found.entry(path.to_owned()).or_default();
-            both[which] = StatsTrack::parse(Some(seen.data));
+            both[which] = StatsTrack::parse(seen.state.tree.data(seen.id));
         }
+        if may_read { Way::Below } else { Way::Beside }
     });
     let quotas = found.into_iter().filter_map(|(path, both)| {
         let [Some(limits), Some(stats)] = both else {

@@ -1,6 +1,9 @@
 //! Watches of this server's connections, by path or by session.
 
+use std::time::Duration;
+
 use super::select::First;
+use super::walk::{SLICE_ZNODES, look_and_pause};
 use super::{Asked, Refusal};
 use crate::admin::json::Json;
 use crate::collections::HashMap;
@@ -13,6 +16,18 @@ const ENTRIES_DEFAULT: usize = 100;
 /// Sessions that one path shows, and paths that one session shows.
 const SHOWN_MAX: usize = 10;
 
+/// An answer about many watches is given again for so long: they stand in no order, and cannot be
+/// looked at bit by bit.
+const SAME_ANSWER: Duration = Duration::from_secs(3);
+
+/// What is asked: order, where to begin, what to find, how many.
+pub(super) type Wanted = (String, String, String, usize);
+
+pub(super) fn count(asked: &Asked) -> usize {
+    let summary = asked.sources.core.look_at_watches(|table| table.summary());
+    summary.paths.max(summary.connections)
+}
+
 /// `watches[?by=path|session][&after=...][&find=TEXT][&limit=N]`.
 pub(super) fn watches(asked: &Asked) -> Result<Json, Refusal> {
     let parameters = &asked.parameters;
@@ -22,6 +37,12 @@ pub(super) fn watches(asked: &Asked) -> Result<Json, Refusal> {
         parameters.get("after").unwrap_or_default(),
         parameters.get("find").unwrap_or_default(),
     );
+    let by = parameters.get("by").unwrap_or("path");
+    let key: Wanted = (by.to_owned(), after.to_owned(), wanted.to_owned(), limit);
+    let is_large = count(asked) > SLICE_ZNODES;
+    if is_large && let Some(kept) = asked.caches.watches.get_young(&key, SAME_ANSWER) {
+        return Ok(kept);
+    }
     let core = &asked.sources.core;
     let connections = core.connections();
     let sessions: HashMap<ConnId, SessionId> = connections
@@ -29,18 +50,28 @@ pub(super) fn watches(asked: &Asked) -> Result<Json, Refusal> {
         .map(|conn| (conn.id, conn.session()))
         .collect();
     let summary = core.look_at_watches(|table| table.summary());
-    let (name, (entries, more)) = match parameters.get("by").unwrap_or("path") {
-        "path" => ("paths", by_path(asked, &sessions, after, wanted, limit)),
-        "session" => ("sessions", by_session(asked, &sessions, after, limit)),
+    let (name, (entries, more)) = match by {
+        "path" => {
+            let look = || by_path(asked, &sessions, after, wanted, limit);
+            ("paths", look_and_pause(look))
+        }
+        "session" => {
+            let look = || by_session(asked, &sessions, after, limit);
+            ("sessions", look_and_pause(look))
+        }
         other => return Err(Refusal::bad(format!("by: {other}"))),
     };
-    Ok(Json::object([
+    let found = Json::object([
         ("watching_connections", summary.connections.into()),
         ("watched_paths", summary.paths.into()),
         ("watches", summary.watches.into()),
         (name, entries),
         ("more", more.into()),
-    ]))
+    ]);
+    if is_large {
+        asked.caches.watches.put(key, found.clone());
+    }
+    Ok(found)
 }
 
 fn by_path(

@@ -1,11 +1,15 @@
 //! A znode and its children.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jute::proto::{Stat, perms};
 
 use super::select::First;
+use super::walk::{SLICE_ZNODES, Way, join, look_and_pause, walk};
 use super::{Asked, Refusal};
 use crate::admin::json::Json;
 use crate::state::State;
@@ -135,48 +139,130 @@ pub(super) fn znode(asked: &Asked) -> Result<Json, Refusal> {
     })
 }
 
-/// `children?path=P[&after=NAME][&find=TEXT][&limit=N]`: children in the order of their names.
+/// Names in one kept listing, all together.
+const LISTED_BYTES_MAX: usize = 1 << 20;
+
+/// A listing of a znode that is written to all the time may be so old.
+const LISTED_FOR: Duration = Duration::from_secs(3);
+
+/// What is listed: some of the children of a znode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listing {
+    path: String,
+    /// Tells it from a later one of the same path.
+    czxid: i64,
+    after: Option<String>,
+    find: String,
+    limit: usize,
+}
+
+/// Names in their order, and how the znode was then.
+pub(super) struct Listed {
+    names: Vec<String>,
+    found: usize,
+    more: usize,
+    pzxid: i64,
+    cversion: i32,
+}
+
+pub(super) fn child_count(asked: &Asked) -> usize {
+    let path = asked.parameters.path().unwrap_or_default();
+    let tree = |state: &State| Some(state.tree.child_count(state.tree.find(path)?));
+    asked.sources.core.look(tree).unwrap_or(0)
+}
+
+/// `children?path=P[&after=NAME][&find=TEXT][&limit=N][&with=NAME]`: children in the order of their
+/// names, and one child more by its name.
 pub(super) fn children(asked: &Asked) -> Result<Json, Refusal> {
     let path = asked.parameters.path()?;
-    let limit = asked.parameters.number("limit", CHILDREN_DEFAULT)?;
-    let after = asked.parameters.get("after");
-    let wanted = asked.parameters.get("find").unwrap_or_default();
-    asked.sources.core.look(|state| {
+    let limit: usize = asked.parameters.number("limit", CHILDREN_DEFAULT)?;
+    let core = &asked.sources.core;
+    let top = core.look(|state| {
+        let top = readable(asked, state, path)?;
+        Ok(state.tree.stat(top))
+    })?;
+    let listed = listed(
+        asked,
+        &top,
+        Listing {
+            path: path.to_owned(),
+            czxid: top.czxid,
+            after: asked.parameters.get("after").map(str::to_owned),
+            find: asked.parameters.get("find").unwrap_or_default().to_owned(),
+            limit: limit.min(CHILDREN_MAX),
+        },
+    );
+    let show = |state: &State| {
         let tree = &state.tree;
-        let top = find(state, path)?;
-        if !asked.asker.may(state, top, perms::READ) {
-            return Err(Refusal::new(
-                StatusCode::FORBIDDEN,
-                format!("Reading {path} needs an identity that its ACL grants it"),
-            ));
-        }
-        let mut first = First::new(limit.min(CHILDREN_MAX));
-        let mut found = 0_usize;
-        for (id, name) in tree.children_by_id(top) {
-            if !name.contains(wanted) {
-                continue;
-            }
-            found += 1;
-            if after.is_none_or(|after| name > after) {
-                first.offer((name, id));
-            }
-        }
-        let (listed, more) = first.finish();
-        let listed = listed.into_iter().map(|(name, id)| {
-            Json::object([
+        let top = readable(asked, state, path)?;
+        let child = |name: &str| {
+            let id = tree.find(&join(path, name))?;
+            Some(Json::object([
                 ("name", name.into()),
                 ("kind", kind(tree.owner(id))),
                 ("children", tree.child_count(id).into()),
                 ("bytes", tree.data(id).map_or(0, <[u8]>::len).into()),
                 ("readable", asked.asker.may(state, id, perms::READ).into()),
-            ])
-        });
+            ]))
+        };
+        let children = listed.names.iter().filter_map(|name| child(name));
+        let also = asked.parameters.get("with");
+        let also = also.filter(|name| !name.contains('/')).and_then(child);
         Ok(Json::object([
             ("path", path.into()),
+            ("with", also.unwrap_or(Json::Null)),
             ("total", tree.child_count(top).into()),
-            ("found", found.into()),
-            ("children", Json::list(listed)),
-            ("more", more.into()),
+            ("found", listed.found.into()),
+            ("children", Json::list(children)),
+            ("more", listed.more.into()),
         ]))
-    })
+    };
+    look_and_pause(|| core.look(show))
+}
+
+fn readable(asked: &Asked, state: &State, path: &str) -> Result<NodeId, Refusal> {
+    let id = find(state, path)?;
+    match asked.asker.may(state, id, perms::READ) {
+        true => Ok(id),
+        false => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            format!("Reading {path} needs an identity that its ACL grants it"),
+        )),
+    }
+}
+
+/// The names of a listing. Those of many children are kept until the znode changes, and a little longer.
+fn listed(asked: &Asked, top: &Stat, listing: Listing) -> Arc<Listed> {
+    let is_large = usize::try_from(top.num_children).unwrap_or(0) > SLICE_ZNODES;
+    if is_large && let Some((kept, age)) = asked.caches.children.get(&listing) {
+        let is_same = (kept.pzxid, kept.cversion) == (top.pzxid, top.cversion);
+        if is_same || age < LISTED_FOR {
+            return kept;
+        }
+    }
+    let mut first: First<String> = First::new(listing.limit);
+    let mut found = 0_usize;
+    walk(&asked.sources.core, &listing.path, usize::MAX, |seen| {
+        let name = seen.name;
+        if name.contains(&listing.find) {
+            found += 1;
+            if listing.after.as_deref().is_none_or(|after| name > after) {
+                first.offer_made_of(name, || name.to_owned());
+            }
+        }
+        Way::Beside
+    });
+    let (names, more) = first.finish();
+    let bytes: usize = names.iter().map(String::len).sum();
+    let listed = Arc::new(Listed {
+        names,
+        found,
+        more,
+        pzxid: top.pzxid,
+        cversion: top.cversion,
+    });
+    if is_large && bytes <= LISTED_BYTES_MAX {
+        asked.caches.children.put(listing, Arc::clone(&listed));
+    }
+    listed
 }

@@ -550,7 +550,8 @@ pub(super) const ADMIN: &[Row] = &[
         "admin.serverAddress",
         "host",
         Default("0.0.0.0"),
-        "The address of the admin server. Whoever reaches it may look at everything but znodes' data.",
+        "The address of the admin server. It asks nobody who they are: whoever reaches it may look at everything but data, \
+         and by the page for people at the data that world:anyone may read as well.",
         |draft, setting| {
             draft.config.admin.listen.host = setting.text.to_owned();
             Ok(())
@@ -581,6 +582,14 @@ pub(super) const ADMIN: &[Row] = &[
             if !path.starts_with('/') || !path.chars().all(is_plain) {
                 return Err(format!("no path of a URL: {}", setting.text).into());
             }
+            let of_page = ["/api", "/page"];
+            let is_of_page = |own| {
+                path.strip_prefix(own)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if of_page.into_iter().any(is_of_page) {
+                return Err(format!("the page for people is there: {path}").into());
+            }
             draft.config.admin.command_url = path.to_owned();
             Ok(())
         }
@@ -604,6 +613,20 @@ pub(super) const ADMIN: &[Row] = &[
         "Whether the admin server has the page for people. Without it the port shows no data of znodes.",
         |draft, setting| {
             draft.config.admin.page_enabled = draft.lenient_bool(setting);
+            Ok(())
+        }
+    ),
+    key!(
+        Anywhere,
+        "meerkat.adminNames",
+        "hosts, with commas",
+        Unset("zookeeper.example.org"),
+        "Names that lead to this server beyond those that its configuration has, such as a proxy's: under any other name \
+         with a dot the page's data is refused.",
+        |draft, setting| {
+            let names = setting.text.split(',').map(str::trim);
+            let names = names.filter(|name| !name.is_empty());
+            draft.config.admin.names = names.map(str::to_owned).collect();
             Ok(())
         }
     ),

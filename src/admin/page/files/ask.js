@@ -2,6 +2,8 @@
 
 let authorization = null;
 let signedInAs = null;
+// Whether some ACL that was seen names who signed in: any user and password are an identity.
+let named = false;
 
 export class Refused extends Error {
   constructor(status, message) {
@@ -12,7 +14,7 @@ export class Refused extends Error {
 
 const PATIENCE_MS = 15000;
 
-async function send(method, name, parameters, body, proof) {
+async function send(method, name, parameters, body, proof, patience = PATIENCE_MS) {
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(parameters)) {
     if (value !== null && value !== undefined && value !== '') query.set(key, value);
@@ -23,7 +25,7 @@ async function send(method, name, parameters, body, proof) {
   try {
     response = await fetch(`api/${name}?${query}`, {
       method, headers, body, credentials: 'omit', cache: 'no-store', redirect: 'error',
-      signal: AbortSignal.timeout(PATIENCE_MS),
+      signal: AbortSignal.timeout(patience),
     });
   } catch {
     throw new Refused(0, 'The server does not answer.');
@@ -38,18 +40,23 @@ async function send(method, name, parameters, body, proof) {
   return answer;
 }
 
-export const ask = (name, parameters = {}) => send('GET', name, parameters, undefined, authorization);
+export const ask = (name, parameters = {}, patience) => send('GET', name, parameters, undefined, authorization, patience);
 
 export const change = (method, parameters, body) =>
   send(method, 'znode', parameters, body, authorization);
 
 export const user = () => signedInAs;
 
+export const isNamed = () => named;
+export function noteNamed() { named = true; }
+
 // Keeps the proof when the server takes it; says who it proves.
 export async function signIn(name, password) {
   const octets = new TextEncoder().encode(`${name}:${password}`);
   const proof = `Basic ${btoa(String.fromCharCode(...octets))}`;
   const identity = await send('GET', 'identity', {}, undefined, proof);
+  if (name === 'super' && !identity.is_super) throw new Refused(401, 'This is not the super user: the password is wrong, or this server has no super user.');
+  named = identity.is_super;
   authorization = proof;
   signedInAs = identity.is_super ? `${name} (super)` : name;
 }
@@ -57,4 +64,5 @@ export async function signIn(name, password) {
 export function signOut() {
   authorization = null;
   signedInAs = null;
+  named = false;
 }

@@ -36,9 +36,16 @@ export function fill(element, ...children) {
   if (key) element.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
 }
 
+// Whether somebody has selected text in there, which drawing it again would take away.
+export function hasSelection(element) {
+  const selection = getSelection();
+  return !selection.isCollapsed && selection.containsNode(element, true);
+}
+
 // Whether an answer differs from the last one that was drawn there.
 const drawn = new WeakMap();
 export function isNew(element, answer) {
+  if (hasSelection(element)) return false;
   const text = JSON.stringify(answer);
   if (drawn.get(element) === text) return false;
   drawn.set(element, text);
@@ -139,8 +146,12 @@ export const plural = (number, one, many = `${one}s`) => `${count(number)} ${num
 export const treeLink = (path) =>
   `#/tree${path === '/' ? '' : path.split('/').map(encodeURIComponent).join('/')}`;
 
+// Characters that are not to be seen, or turn what stands around them, stand as escapes.
+export const shown = (text) => text.replace(/[\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
+  (one) => `\\u${one.charCodeAt(0).toString(16)}`);
+
 export function pathLink(path) {
-  return build('a', { href: treeLink(path), class: 'path' }, path);
+  return build('a', { href: treeLink(path), class: 'path' }, shown(path));
 }
 
 export function sessionLink(id) {

@@ -6,6 +6,8 @@ import { build, bytes, fill } from './build.js';
 const HEX_ROWS = 1024;
 // Characters that are drawn at once.
 const TEXT_MAX = 300000;
+// Levels that JSON is indented by: more would be all blanks.
+const INDENT_MAX = 40;
 
 export function decode(base64) {
   const binary = atob(base64);
@@ -13,6 +15,8 @@ export function decode(base64) {
   for (let at = 0; at < binary.length; at += 1) octets[at] = binary.charCodeAt(at);
   return octets;
 }
+
+export const isSame = (a, b) => a.length === b.length && a.every((octet, at) => octet === b[at]);
 
 // Text, or null when the bytes are none or have control characters.
 export function asText(octets) {
@@ -24,13 +28,34 @@ export function asText(octets) {
   }
 }
 
-function asJson(text) {
+// JSON, indented, or null when it is none. Each name, text and number stays as it was written: parsing
+// would round numbers, drop names that come twice and put them in another order.
+export function asJson(text) {
   if (text === null || !/^\s*[[{"]/.test(text)) return null;
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    JSON.parse(text);
   } catch {
     return null;
   }
+  const words = text.match(/"(?:[^"\\]|\\.)*"|[[\]{}:,]|[^\s[\]{}:,"]+/g);
+  const indented = [];
+  let depth = 0;
+  const line = () => indented.push('\n', '  '.repeat(Math.min(depth, INDENT_MAX)));
+  words.forEach((word, at) => {
+    const isEmpty = '[{'.includes(words[at - 1]) && ']}'.includes(word);
+    if (']}'.includes(word)) {
+      depth -= 1;
+      if (!isEmpty) line();
+    }
+    indented.push(word);
+    if (word === ',') line();
+    else if (word === ':') indented.push(' ');
+    else if ('[{'.includes(word)) {
+      depth += 1;
+      if (!']}'.includes(words[at + 1])) line();
+    }
+  });
+  return indented.join('');
 }
 
 function hexDump(octets, rows) {

@@ -1,7 +1,7 @@
 // The ensemble and this server at a glance.
 
 import { ask } from './ask.js';
-import { Spark, build, bytes, card, count, facts, fill, isNew, micros, millis, plural, span, table, tag, time } from './build.js';
+import { Spark, build, bytes, card, count, facts, fill, hasSelection, isNew, micros, millis, plural, span, table, tag, time } from './build.js';
 
 // Kept between visits of the view, so that the lines go on.
 const requests = new Spark('Requests a second since the page was opened');
@@ -43,17 +43,22 @@ function tile(title, value, note, spark) {
     build('span', { class: 'value' }, value), build('span', { class: 'quiet note' }, note ?? ' '), spark);
 }
 
-function members({ members: all, leader, server }) {
+function members({ members: all, leader, last_leader: last, server }) {
   const isLeader = leader === server.id;
+  const role = (member) => {
+    if (member.is_silent) return tag('silent', 'warn');
+    return leader === null && member.id === last && !member.is_self ? tag('last leader', 'warn') : tag(member.role, member.role);
+  };
   const rows = all.map((member) => [
     [build('strong', {}, `server.${member.id}`), member.is_self ? [' ', tag('this one', 'self')] : null],
-    [tag(member.role, member.role), member.votes || member.role === 'observer' ? null : [' ', tag('no vote yet', 'warn')]],
+    [role(member), member.votes || member.role === 'observer' ? null : [' ', tag('no vote yet', 'warn')]],
     build('span', { class: 'mono' }, member.address ?? '–'),
     build('span', { class: 'mono' }, member.client_address ?? '–'),
     member.is_self ? 'now' : member.heard_ago_ms === null ? (isLeader ? 'never' : '–') : `${span(member.heard_ago_ms)} ago`,
     member.behind === null ? '–' : member.behind === 0 ? 'none' : plural(member.behind, 'entry', 'entries'),
   ]);
-  const note = isLeader || leader === null ? null
+  const note = isLeader ? null : leader === null
+    ? build('p', { class: 'quiet' }, `No leader is known${last === null || last === server.id ? '' : ` (last leader: ${last})`}: how the others are, this server cannot tell.`)
     : build('p', { class: 'quiet' }, `How the others are, only their leader knows: see the page of server ${leader}.`);
   return card('Members', table('Members of the ensemble',
     [['Server'], ['Role'], ['Address'], ['Clients'], ['Heard', 'number'], ['Lag', 'number']], rows, 'None.'), note);
@@ -70,7 +75,8 @@ export function overviewView(main) {
     const { server, log } = found;
     if (isNew(health, found.health)) fill(health, healthList(found.health));
     const tree = server.tree;
-    fill(tiles,
+    // What has changed waits while somebody copies the rest.
+    if (!hasSelection(tiles)) fill(tiles,
       tile('Requests', found.rate.requests === null ? '…' : `${count(found.rate.requests)}/s`, `${count(server.received)} received`, requests.element),
       tile('Latency', micros(found.rate.latency_us), `${micros(server.latency_average_us)} on average, at most ${micros(server.latency_max_us)}`, latency.element),
       tile('Connections', count(server.connections), plural(server.sessions, 'session')),
@@ -82,7 +88,7 @@ export function overviewView(main) {
     if (isNew(ensemble, [found.members, found.leader])) {
       fill(ensemble, found.is_ensemble ? members(found) : null);
     }
-    fill(rest,
+    if (!hasSelection(rest)) fill(rest,
       card('This server', facts([
         ['Role', server.role ?? 'not serving'],
         ['Serves', server.serves],
@@ -102,7 +108,7 @@ export function overviewView(main) {
         ['Made', log.snapshot_made_ms === null ? null : time(log.snapshot_made_ms)],
         ['Log since then', bytes(log.bytes_since_snapshot)],
         ['Data directory', bytes(server.data_dir_bytes)],
-        ['Log directory', bytes(server.log_dir_bytes)],
+        ['Log directory', server.log_dir_bytes === null ? 'the data directory' : bytes(server.log_dir_bytes)],
       ])),
       card('Latencies', table('Latencies of the last minutes', [['What'], ['Median', 'number'], ['99 %', 'number'], ['Most', 'number']],
         found.latencies.map((one) => [one.title, millis(one.median_ms), millis(one.p99_ms), millis(one.max_ms)]),

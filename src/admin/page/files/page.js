@@ -1,8 +1,9 @@
 // The frame around the views: which one is shown, how often it is refreshed, and who is signed in.
 
 import { ask, signIn, signOut, user } from './ask.js';
-import { build, fill, span } from './build.js';
+import { fill, span } from './build.js';
 import { overviewView, rates } from './overview.js';
+import { banner, clearProblem, explain } from './report.js';
 import { sessionView, sessionsView } from './sessions.js';
 import { topView } from './tops.js';
 import { treeView } from './tree.js';
@@ -20,14 +21,6 @@ let overview = null;
 let isLive = true;
 let round = 0;
 
-function banner(text, kind = '') {
-  const box = element('banner');
-  if (box.hidden === !text && box.textContent === (text ?? '')) return;
-  box.hidden = !text;
-  box.className = `banner ${kind}`;
-  box.textContent = text ?? '';
-}
-
 function decodePart(part) {
   try {
     return decodeURIComponent(part);
@@ -36,9 +29,16 @@ function decodePart(part) {
   }
 }
 
+// Which window is which server's.
+let title = '';
+function tellTitle() {
+  const server = overview?.server;
+  document.title = [title, server && `server ${server.id} (${server.role ?? 'not serving'})`, location.host, 'Meerkat'].filter(Boolean).join(' – ');
+}
+
 function show() {
   const parts = location.hash.replace(/^#\/?/, '').split('/').map(decodePart);
-  const name = parts[0] in VIEWS ? parts[0] : 'overview';
+  const name = Object.hasOwn(VIEWS, parts[0]) ? parts[0] : 'overview';
   const rest = parts.slice(1).filter((part) => part !== '');
   for (const link of document.querySelectorAll('header nav a')) {
     const isHere = link.getAttribute('href') === `#/${TABS[name] ?? name}`;
@@ -46,7 +46,9 @@ function show() {
     else link.removeAttribute('aria-current');
   }
   delete main.dataset.ready;
-  document.title = `${rest.length > 0 && name === 'tree' ? `/${rest.join('/')}` : name} – Meerkat`;
+  clearProblem(true);
+  title = rest.length > 0 && name === 'tree' ? `/${rest.join('/')}` : name;
+  tellTitle();
   // The tree goes on where it is.
   if (name === 'tree' && shown === 'tree' && update.open) {
     update.open(`/${rest.join('/')}`);
@@ -60,26 +62,13 @@ function show() {
 
 function tell(found) {
   const { server } = found;
+  tellTitle();
   fill(element('who'), `server ${server.id} · ${server.role ?? 'not serving'} · up ${span(server.uptime_ms)}`);
   element('commands').setAttribute('href', server.command_url);
-  if (server.serves === 'nobody') banner('This server is not serving requests: it is out of touch with a majority of the ensemble.', 'bad');
+  if (server.serves === 'nobody' && found.in_touch) banner('This leader does not serve clients (leaderServes=no).', 'warn');
+  else if (server.serves === 'nobody') banner('This server is not serving requests: it is out of touch with a majority of the ensemble.', 'bad');
   else if (server.serves === 'read-only') banner('Read-only: without a majority this server answers reads, and what it shows may be old.', 'warn');
   else banner(null);
-}
-
-function explain(error) {
-  if (error.status === 0) {
-    banner('The server does not answer. Trying again …', 'bad');
-    return;
-  }
-  if (error.status === 503) return;
-  if (error.status === undefined) console.error(error);
-  let box = document.getElementById('problem');
-  if (!box) {
-    box = build('p', { id: 'problem', class: 'error', role: 'alert' });
-    main.append(box);
-  }
-  box.textContent = error.message;
 }
 
 async function refresh() {
@@ -91,7 +80,7 @@ async function refresh() {
     if (mine !== round) return;
     tell(overview);
     await update(shown === 'overview' ? overview : undefined);
-    if (mine === round) document.getElementById('problem')?.remove();
+    if (mine === round) clearProblem();
     if (mine === round) main.dataset.ready = shown;
   } catch (error) {
     if (mine === round) explain(error);
@@ -122,6 +111,7 @@ const dialog = element('sign-dialog');
 element('sign').addEventListener('click', () => {
   if (user()) {
     signOut();
+    getSelection().removeAllRanges();
     element('sign').textContent = 'Sign in';
     refresh();
     return;
@@ -136,6 +126,7 @@ dialog.querySelector('form').addEventListener('submit', async (event) => {
     await signIn(element('user').value, element('password').value);
     element('password').value = '';
     dialog.close();
+    getSelection().removeAllRanges();
     element('sign').textContent = `Sign out ${user()}`;
     refresh();
   } catch (error) {

@@ -2,6 +2,7 @@
 
 import { ask } from './ask.js';
 import { build, card, count, facts, fill, isNew, micros, pathLink, plural, sessionLink, span, table, tag, time } from './build.js';
+import { attempt } from './report.js';
 
 const FILTERS = [['all', 'All'], ['here', 'Connected here'], ['holders', 'With ephemerals']];
 
@@ -33,12 +34,12 @@ export function sessionsView(main, [filter = 'all']) {
       table('Sessions', [['Session'], ['Client'], ['Time-out', 'number'], ['Last seen', 'number'], ['Ephemerals', 'number'], ['Watched paths', 'number'], ['Requests', 'number']],
         rows.map((session) => [
           [sessionLink(session.id), session.is_local ? [' ', tag('local')] : null],
-          session.connection ? build('span', { class: 'mono' }, session.connection.address) : build('span', { class: 'quiet' }, 'not connected here'),
+          session.connection ? build('span', { class: 'mono' }, session.connection.address) : build('span', { class: 'quiet' }, `not connected here, began at server ${session.server}`),
           span(session.timeout_ms), heard(session), count(session.ephemerals),
           session.connection ? count(session.connection.watched_paths) : '–',
           session.connection ? count(session.connection.requests) : '–',
         ]), 'No session.'),
-      moreButton(found.more, () => { pages += 1; update(); }));
+      moreButton(found.more, () => attempt(() => { pages += 1; return update(); })));
   };
   return update;
 }
@@ -66,7 +67,7 @@ export function sessionView(main, [id]) {
         ['Waiting', plural(connection.queued, 'request')],
         ['Last operation', connection.last_operation],
         ['Latency', `${micros(connection.average_us)} on average, at most ${micros(connection.max_us)}`],
-      ]) : build('p', { class: 'quiet' }, 'Not to this server.'))),
+      ]) : build('p', { class: 'quiet' }, `Not to this server; it began at server ${session.server}.`))),
     card(`Ephemerals (${count(session.ephemerals)})`,
       build('ul', { class: 'list' }, session.ephemeral_paths.map((path) => build('li', {}, pathLink(path)))),
       session.ephemerals === 0 && build('p', { class: 'quiet' }, 'None.'),

@@ -2,6 +2,7 @@
 
 import { ask } from './ask.js';
 import { build, count, fill, isNew, pathLink, plural, sessionLink, table, tag } from './build.js';
+import { attempt } from './report.js';
 import { moreButton } from './sessions.js';
 
 export function watchesView(main, [by = 'path']) {
@@ -13,7 +14,7 @@ export function watchesView(main, [by = 'path']) {
       build('a', { href: `#/watches/${name}`, 'aria-current': name === by ? 'true' : null }, title)));
   const search = build('input', {
     type: 'search', placeholder: 'Part of a path', 'aria-label': 'Part of a path',
-    oninput: (event) => { wanted = event.target.value; pages = 1; update(); },
+    oninput: (event) => attempt(() => { wanted = event.target.value; pages = 1; return update(); }),
   });
   fill(main, build('div', { class: 'title' }, build('h1', {}, 'Watches'), segments, by === 'path' && search), body);
   const last = (entry) => entry && (entry.path ?? entry.session);
@@ -40,7 +41,7 @@ export function watchesView(main, [by = 'path']) {
           sessionLink(entry.session), count(entry.count),
           [build('ul', { class: 'inline' }, entry.paths.map((path) => build('li', {}, pathLink(path)))), others(entry, entry.paths.length)],
         ]), 'Nobody watches anything at this server.'),
-      moreButton(found.more, () => { pages += 1; update(); }));
+      moreButton(found.more, () => attempt(() => { pages += 1; return update(); })));
   }
   return update;
 }
