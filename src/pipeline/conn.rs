@@ -12,6 +12,7 @@ use jute::{Encode as _, ErrorCode, OpCode, frame, text};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use super::audit::Writer;
 use super::barrier::Round;
 use crate::auth::{Identities, Identity, textual};
 use crate::session::Lease;
@@ -234,10 +235,14 @@ impl Conn {
         }
     }
 
-    /// The session, and what its client has proven.
-    pub(super) fn who(&self) -> (SessionId, Identities) {
+    /// Whose writes come by it.
+    pub(super) fn writer(&self) -> Writer {
         let inner = self.inner.lock();
-        (inner.session, Arc::clone(&inner.identities))
+        Writer {
+            session: inner.session,
+            identities: Arc::clone(&inner.identities),
+            ip: self.peer.ip(),
+        }
     }
 
     #[must_use]

@@ -234,13 +234,22 @@ impl Finish<'_> {
             return;
         }
         let origin = applied.answers.unwrap_or(request.origin);
-        if origin.server == self.core.settings.server
-            && let Some(conn) = self.connections.by_id.get(&origin.conn).map(Arc::clone)
-        {
-            if let Some(audit) = self.core.audit.get() {
-                audit.written(state, &conn, request, &applied);
+        if origin.server != self.core.settings.server {
+            return;
+        }
+        let audit = self.core.audit.get();
+        match self.connections.by_id.get(&origin.conn).map(Arc::clone) {
+            Some(conn) => {
+                if let Some(audit) = audit {
+                    audit.written(state, &conn.writer(), request, &applied);
+                }
+                self.answer(state, &conn, origin.xid, request, &applied);
             }
-            self.answer(state, &conn, origin.xid, request, &applied);
+            None => self.connections.gone.applied(origin.conn, |writer| {
+                if let Some(audit) = audit {
+                    audit.written(state, writer, request, &applied);
+                }
+            }),
         }
     }
 

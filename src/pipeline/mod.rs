@@ -161,6 +161,8 @@ pub const IN_FLIGHT_MAX: usize = 1000;
 struct Connections {
     by_id: HashMap<ConnId, Arc<Conn>>,
     by_session: HashMap<SessionId, ConnId>,
+    /// For the audit log; nobody without one.
+    gone: audit::Gone,
 }
 
 /// Counters that four-letter words and metrics show.

@@ -171,6 +171,10 @@ impl Core {
         let _state = self.state.read();
         let mut connections = self.connections.lock();
         connections.by_id.remove(&conn.id);
+        if self.audit.get().is_some() {
+            let writes = conn.writes_in_flight();
+            connections.gone.remember(conn.id, conn.writer(), writes);
+        }
         let mut inner = conn.lock();
         let waiting = inner.in_flight.len() as u64;
         inner.in_flight.clear();
