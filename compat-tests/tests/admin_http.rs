@@ -19,7 +19,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -548,5 +549,76 @@ fn the_page_can_be_left_out_and_the_commands_stay() {
             assert_eq!(answer.status, status, "{path} with {is_there}");
         }
         assert_eq!(get(port, "/commands/ruok").expect("an answer").status, 200);
+    }
+}
+
+/// More connections than there are places.
+const MANY: usize = 72;
+
+/// Connections that each send this and then neither send nor read.
+fn held_open(port: u16, sent: &[u8]) -> Vec<TcpStream> {
+    let open = |_| {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+        // What a client that does not read has sent may not all be taken.
+        stream.set_nonblocking(true).expect("a socket");
+        let _ = (&stream).write(sent);
+        stream
+    };
+    (0..MANY).map(open).collect()
+}
+
+/// Nobody keeps the others away: not with half a request or half a body, nor by not reading, nor
+/// with a connection that is idle. That they would be closed at last does not help here.
+#[test]
+fn whoever_holds_connections_does_not_keep_others_away() {
+    let whole = "GET /commands/mntr HTTP/1.1\r\nHost: a\r\n\r\n";
+    let post = "POST /commands/restore HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n";
+    let (scraped, shut) = (
+        whole.replace("commands/mntr", "metrics"),
+        "POST /api/x HTTP/1.1\r\n",
+    );
+    for kind in KINDS {
+        let mut settings = settings();
+        for key in [
+            "admin.idleTimeout=3600000".to_owned(),
+            "metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider".to_owned(),
+            "metricsProvider.httpHost=127.0.0.1".to_owned(),
+            format!("metricsProvider.httpPort={FREE_PORT}"),
+        ] {
+            settings.set(&key).expect("a key");
+        }
+        let server = Server::start(kind, &settings).expect("the server starts");
+        let metrics = server.setting("metricsProvider.httpPort").expect("a port");
+        let (admin, metrics) = (port_of(&server), metrics.parse().expect("a number"));
+        for (port, path, sent) in [
+            (admin, "/commands/ruok", whole.to_owned()),
+            (admin, "/commands/ruok", whole.repeat(100)),
+            (admin, "/commands/ruok", whole[..20].to_owned()),
+            (admin, "/commands/ruok", format!("{post}\r\n")),
+            (
+                admin,
+                "/commands/ruok",
+                format!("{post}Authorization: ip\r\n\r\nabc"),
+            ),
+            (
+                admin,
+                "/commands/ruok",
+                format!("{shut}Content-Length: 9\r\n\r\n"),
+            ),
+            (metrics, "/metrics", scraped.clone()),
+            (metrics, "/metrics", scraped.repeat(100)),
+            (metrics, "/metrics", scraped[..20].to_owned()),
+        ] {
+            let held = held_open(port, sent.as_bytes());
+            let answer = get(port, path).unwrap_or_else(|error| {
+                panic!(
+                    "{kind} {path} beside {:?}, {}: {error:#}",
+                    sent.lines().next(),
+                    sent.len()
+                )
+            });
+            assert_eq!(answer.status, 200, "{kind}");
+            drop(held);
+        }
     }
 }

@@ -300,7 +300,10 @@ fn a_follower_has_the_lines_of_its_clients() -> Result<()> {
     };
     let (expected, found) = (lines(Kind::ZooKeeper)?, lines(Kind::Meerkat)?);
     ensure!(expected[0].len() > 35, "{expected:#?}");
-    ensure!(expected[1].iter().any(|line| line.contains(GONE)), "{expected:#?}");
+    ensure!(
+        expected[1].iter().any(|line| line.contains(GONE)),
+        "{expected:#?}"
+    );
     assert_eq!(expected, found);
     Ok(())
 }

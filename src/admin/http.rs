@@ -14,10 +14,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::io::ReaderStream;
 
@@ -27,11 +25,9 @@ use super::facts;
 use super::json::{Fields, Json, fields};
 use super::page::{self, Page};
 use super::restore;
+pub(super) use super::serve::{Peer, serve};
 use crate::config::Config;
 use crate::pipeline::RestoreError;
-
-/// Connections at the same time; who comes later waits.
-const CONNECTIONS_MAX: usize = 64;
 
 /// Commands that are answered at the same time.
 const COMMANDS_AT_ONCE: usize = 4;
@@ -115,59 +111,6 @@ pub async fn run(listener: TcpListener, sources: Sources, mut stopped: watch::Re
         routes = routes.fallback_service(any(page::serve).with_state(Arc::new(page)));
     }
     serve(listener, routes, idle, &mut stopped).await;
-}
-
-/// Accepts connections for an HTTP service, so many at a time.
-pub(super) async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    idle: Duration,
-    stopped: &mut watch::Receiver<bool>,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopped.changed() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (routes, mut stopped) = (routes.clone(), stopped.clone());
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = connection(stream, peer, routes, idle) => {}
-                        _ = stopped.changed() => {}
-                    }
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept an HTTP connection");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
-        }
-    }
-}
-
-/// Pause after accept has failed.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// Who has connected.
-#[derive(Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
-async fn connection(stream: TcpStream, peer: SocketAddr, routes: Router, idle: Duration) {
-    let service = routes.layer(axum::Extension(Peer(peer)));
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(idle)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    if let Err(error) = served.await {
-        tracing::debug!(%peer, %error, "an HTTP connection ended");
-    }
 }
 
 /// The file as it is now, without its secrets. What is not there or no text is empty.

@@ -10,6 +10,7 @@ pub mod metrics;
 mod page;
 mod recorder;
 mod restore;
+mod serve;
 pub mod words;
 
 use std::sync::Arc;

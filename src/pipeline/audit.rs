@@ -12,10 +12,10 @@ use std::sync::mpsc::SyncSender;
 
 use super::{Core, Service};
 use crate::auth::{Identities, Identity};
+use crate::collections::HashMap;
 use crate::op::audit::{Deed, deeds};
 use crate::op::{Change, ChangeKind};
 use crate::state::{Applied, Request, State};
-use crate::collections::HashMap;
 use crate::types::{ConnId, SessionId};
 
 /// Lines that may wait.
