@@ -18,6 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
+use axum::http::header;
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -36,6 +37,10 @@ const CONNECTIONS_MAX: usize = 64;
 /// A connection is left alone for so long after its last byte: whoever has just connected is about
 /// to ask something. When none is quiet as long, each time one is asked to end behind its answer.
 const QUIET_MIN: Duration = Duration::from_millis(250);
+
+/// Bytes of a request that is refused that are read all the same. Many clients look for an answer
+/// only when they have sent everything, and never find it when the connection is closed before.
+const DROPPED_BYTES_MAX: usize = 1 << 30;
 
 /// Pause after accept has failed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -333,12 +338,14 @@ impl Coming {
     }
 }
 
-/// Answers one request.
+/// Answers one request. What it does not want of the body is read before the answer is sent.
 async fn work(State(worker): State<Worker>, request: Request, next: Next) -> Response {
     let _working = Working::begin(&worker);
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
+    // Whoever asks whether to send it looks for the answer before.
+    let asks_first = request.headers().contains_key(header::EXPECT);
     let (head, body) = request.into_parts();
     let coming = Arc::new(tokio::sync::Mutex::new(Coming {
         chunks: body.into_data_stream(),
@@ -349,8 +356,18 @@ async fn work(State(worker): State<Worker>, request: Request, next: Next) -> Res
         let part = coming.lock().await.next(&worker).await?;
         Some((part, (coming, worker)))
     });
-    next.run(Request::from_parts(head, Body::from_stream(given)))
-        .await
+    let answer = next
+        .run(Request::from_parts(head, Body::from_stream(given)))
+        .await;
+    let mut coming = coming.lock().await;
+    let mut dropped = 0;
+    while !asks_first
+        && dropped < DROPPED_BYTES_MAX
+        && let Some(Ok(bytes)) = coming.next(&worker).await
+    {
+        dropped += bytes.len();
+    }
+    answer
 }
 
 /// A stream that says when it moves, and fails when its peer reads nothing for too long.
