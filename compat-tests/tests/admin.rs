@@ -132,6 +132,73 @@ fn words_are_answered_alike() {
     assert_eq!([&zookeeper, &meerkat].map(mask), ["562", "562"]);
 }
 
+/// Of these fields of a client's line the values are compared.
+const COUNTED: [&str; 8] = [
+    "[", "queued=", "recved=", "sent=", "lop=", "to=", "lcxid=", "lzxid=",
+];
+
+/// What a line says that was counted.
+fn counted(line: &str) -> Option<String> {
+    if line.starts_with("Received: ") || line.starts_with("Sent: ") {
+        return Some(line.to_owned());
+    }
+    let (_, rest) = line.strip_prefix(" /")?.split_once('[')?;
+    let line = format!("[{}", rest.replacen('(', ",", 1).trim_end_matches(')'));
+    let fields: Vec<_> = line
+        .split(',')
+        .filter(|field| COUNTED.iter().any(|name| field.starts_with(name)))
+        .collect();
+    let line = fields.join(" ");
+    // A word that is answered already and whose connection is not forgotten yet.
+    (line != "[1] queued=0 recved=1 sent=0").then_some(line)
+}
+
+/// Packets and connect requests are counted as upstream counts them, words and their answers among
+/// them; what has not happened since `crst` is not there.
+#[test]
+fn the_same_is_counted() {
+    let story = |kind| {
+        let (server, mut session) = served(kind);
+        let mut story = Vec::new();
+        let mut tell = |words: &[&str]| {
+            for word in words {
+                let answer = server.word(word).expect("an answer");
+                let mut lines: Vec<_> = answer.lines().filter_map(counted).collect();
+                lines.sort();
+                story.push(format!("{word}: {lines:#?}"));
+            }
+        };
+        let connect_requests = || {
+            let answer = server.word("mntr").expect("an answer");
+            let count = names(&answer).remove("zk_connection_request_count");
+            count.expect("a figure").parse::<u64>().expect("a number")
+        };
+        // The harness has asked words before.
+        tell(&["cons", "srst", "stat", "srvr"]);
+        tell(&["ruok"; 10]);
+        tell(&["srvr", "gtmk", "stat", "crst", "cons", "stat"]);
+        session.ask(&Request::named("ping")).expect("an answer");
+        tell(&["cons"]);
+        session.ask(&Request::named("exists")).expect("an answer");
+        session.ask(&Request::named("ping")).expect("an answer");
+        tell(&["cons", "srst"]);
+        Admin::connect_as(server.addr(), &[])
+            .and_then(Admin::close)
+            .expect("a session");
+        tell(&["srvr", "srvr"]);
+        let before = connect_requests();
+        Admin::connect_as(server.addr(), &[]).expect("a session");
+        assert_eq!(connect_requests() - before, 1, "{kind}");
+        story
+    };
+    let [theirs, ours] = [Kind::ZooKeeper, Kind::Meerkat].map(story);
+    assert!(
+        theirs[0].contains("[0] queued=0 recved=1 sent=0"),
+        "{theirs:#?}"
+    );
+    assert_eq!(theirs, ours, "left: ZooKeeper, right: Meerkat");
+}
+
 /// A digest for every 128th transaction, behind the same transactions.
 #[test]
 fn digests_are_told_behind_the_same_transactions() {

@@ -205,8 +205,6 @@ fn full(sources: &Sources, conn: &Conn) -> Fields {
     let timeout_ms = conn.lease().map_or(0, |lease| lease.timeout_ms());
     let last_response = stats.last_response_ms - sources.core.started_ms;
     let average_us = stats.sum_latency_us.checked_div(stats.answered);
-    let is_answered = stats.answered > 0;
-    let never = |value: i64| if is_answered { value } else { -1 };
     all.extend(fields([
         ("session_id", session.0.into()),
         (
@@ -215,8 +213,8 @@ fn full(sources: &Sources, conn: &Conn) -> Fields {
         ),
         ("established", conn.established_ms.into()),
         ("session_timeout", timeout_ms.into()),
-        ("last_cxid", never(stats.last_xid.into()).into()),
-        ("last_zxid", never(stats.last_zxid).into()),
+        ("last_cxid", stats.last_xid.into()),
+        ("last_zxid", stats.last_zxid.into()),
         ("last_response_time", last_response.max(0).into()),
         ("last_latency", whole_ms(stats.last_latency_us).into()),
         ("min_latency", whole_ms(stats.min_latency_us).into()),

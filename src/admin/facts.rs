@@ -261,10 +261,7 @@ pub(super) fn gauges(sources: &Sources) -> Vec<(&'static str, Value)> {
 fn own_counters(core: &Core) -> Vec<(&'static str, u64)> {
     let counters = &core.counters;
     vec![
-        (
-            "connection_request_count",
-            load(&counters.connections_accepted),
-        ),
+        ("connection_request_count", load(&counters.connect_requests)),
         ("connection_rejected", load(&counters.connections_rejected)),
         ("stale_sessions_expired", load(&counters.sessions_expired)),
         (

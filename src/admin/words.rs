@@ -27,6 +27,9 @@ const KNOWN: [&str; 18] = [
     "wchc", "wchp", "wchs", "mntr", "isro", "hash",
 ];
 
+/// What telnet sends when it is interrupted: a word without an answer, by this name in the whitelist.
+const TELNET_CLOSE: ([u8; 4], &str) = (*b"\xff\xf4\xff\xfd", "telnet close");
+
 /// What most words are answered with while there is no quorum.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
@@ -70,6 +73,7 @@ pub fn question(config: &Config, bytes: &[u8]) -> Question {
             None => Question::Unfinished,
         },
         Ok(known) if KNOWN.contains(&known) => Question::Word(*word),
+        Err(_) if *word == TELNET_CLOSE.0 => Question::Word(*word),
         _ => Question::None,
     }
 }
@@ -88,6 +92,9 @@ pub async fn answer(sources: &Sources, asking: ConnId, question: Question) -> An
         false => None,
     };
     let text = match question {
+        Question::Word(word) if word == TELNET_CLOSE.0 => {
+            Ok(text_for(sources, asking, TELNET_CLOSE.1))
+        }
         Question::Word(word) => str::from_utf8(&word).map(|word| text_for(sources, asking, word)),
         Question::SetTraceMask(mask) => {
             TRACE_MASK.store(mask, Ordering::Relaxed);

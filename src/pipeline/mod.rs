@@ -153,6 +153,9 @@ pub const LEASE_STEP_MS: i64 = 50;
 /// Connections in a millisecond of a process's life for which ids are unique among processes.
 const CONN_BITS: u32 = 20;
 
+/// Upstream's buffer for answers to four-letter words.
+const WORD_PACKET_BYTES: usize = 8192;
+
 /// Requests of one connection that may be in flight; beyond it the connection is not read from.
 pub const IN_FLIGHT_MAX: usize = 1000;
 
@@ -180,7 +183,7 @@ pub struct Counters {
     pub connections_rejected: AtomicU64,
     pub outbox_overflows: AtomicU64,
     pub events_sent: AtomicU64,
-    pub connections_accepted: AtomicU64,
+    pub connect_requests: AtomicU64,
     pub sessionless_expired: AtomicU64,
     pub bytes_received: AtomicU64,
     pub auth_failed: AtomicU64,
@@ -619,10 +622,19 @@ impl Core {
                     < self.settings.outstanding_max)
     }
 
-    /// Four-letter words count as received packets.
-    pub fn count_word(&self) {
+    /// A four-letter word counts as a packet that was received.
+    pub fn count_word(&self, conn: &Conn) {
+        conn.lock().stats.received += 1;
         self.counters
             .packets_received
             .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Its answer counts as those that were sent, so many bytes each, but not as its connection's.
+    pub fn count_answer_to_word(&self, bytes: usize) {
+        let packets = bytes.div_ceil(WORD_PACKET_BYTES) as u64;
+        self.counters
+            .packets_sent
+            .fetch_add(packets, Ordering::Relaxed);
     }
 }

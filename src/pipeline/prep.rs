@@ -159,9 +159,6 @@ impl Core {
         let id = ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed));
         let conn = Arc::new(Conn::new(id, peer, wall_clock_ms()));
         self.connections.lock().by_id.insert(id, Arc::clone(&conn));
-        self.counters
-            .connections_accepted
-            .fetch_add(1, Ordering::Relaxed);
         conn
     }
 
@@ -202,9 +199,12 @@ impl Core {
         clamp_timeout_ms: impl FnOnce(i32) -> i32,
     ) -> Result<(), FrameError> {
         let request: ConnectRequest<'_> = Reader::new(body).read()?;
-        self.counters
-            .packets_received
-            .fetch_add(1, Ordering::Relaxed);
+        for counter in [
+            &self.counters.packets_received,
+            &self.counters.connect_requests,
+        ] {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
         let state = self.state.read();
         if request.last_zxid_seen > state.zxid().0 {
             let (seen, own) = (request.last_zxid_seen, state.zxid().0);
@@ -662,8 +662,9 @@ impl<'a> Turn<'a> {
                 latency_us,
                 wall_clock_ms(),
             );
-            inner.stats.sent += self.answered - 1;
+            inner.stats.sent -= 1;
         }
+        inner.stats.sent += self.answered;
         if let Some(close) = self.close
             && inner.close.is_none()
         {

@@ -143,9 +143,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                     continue;
                 }
                 question => {
-                    self.shared.core().count_word();
+                    self.shared.core().count_word(self.conn);
                     let sources = &self.shared.sources;
                     let answer = words::answer(sources, self.conn.id, question).await;
+                    self.shared.core().count_answer_to_word(answer.text.len());
                     self.stream.write_all(answer.text.as_bytes()).await?;
                     self.stream.shutdown().await?;
                     return Ok(false);
