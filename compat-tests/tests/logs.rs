@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use meerkat_compat_tests::change::{PATIENCE, POLL};
 use meerkat_compat_tests::client::{Admin, Connection, framed};
-use meerkat_compat_tests::ensemble::Ensemble;
-use meerkat_compat_tests::server::{Kind, Server, Settings};
+use meerkat_compat_tests::ensemble::{Ensemble, Role};
+use meerkat_compat_tests::server::{FREE_PORT, Kind, Server, Settings};
 use meerkat_compat_tests::wire::{Connect, Request};
 use serde_json::Value;
 
@@ -123,5 +123,62 @@ fn a_write_without_a_quorum_is_slow_in_its_commit() -> Result<()> {
     ensure!(field(&read, "slowest") == Some("\"wait\""), "{read}");
     let log = ensemble.log_tail(leader)?;
     ensure!(!log.contains("/quick"), "{log}");
+    Ok(())
+}
+
+/// The path behind `to` in a line that tells of a snapshot.
+fn snapshot_in(log: &str) -> Option<(&str, &str)> {
+    let (_, line) = log.split_once("Snapshotting: 0x")?;
+    line.lines().next()?.split_once(" to ")
+}
+
+/// Lines that operators' scripts wait for stand in our log as well.
+#[test]
+fn what_scripts_look_for_is_logged() -> Result<()> {
+    for kind in [Kind::ZooKeeper, Kind::Meerkat] {
+        let mut settings = settings(&["snapCount=20"])?.with_logs();
+        settings.set("admin.enableServer=true")?;
+        settings.set("admin.serverAddress=127.0.0.1")?;
+        settings.set(&format!("admin.serverPort={FREE_PORT}"))?;
+        let mut ensemble = Ensemble::start(kind, 2, 1, &settings)?;
+        let leader = ensemble.wait_for_leader()?;
+        let mut admin = Admin::connect(ensemble.addr(leader))?;
+        for number in 0..60 {
+            let path = format!("/{number}");
+            admin.ask(&Request::named("create").path(&path))?;
+        }
+        for (role, name, state) in [
+            (Role::Leader, "LEADING", "leading"),
+            (Role::Follower, "FOLLOWING", "following"),
+            (Role::Observer, "OBSERVING", "observing"),
+        ] {
+            let id = ensemble.wait_for_role(role)?;
+            let home = ensemble.data_dir(id)?;
+            let file = home.parent().context("a directory")?.join("log");
+            let port = ensemble.addr(id).port();
+            let expected = [
+                format!("binding to port /127.0.0.1:{port}\n"),
+                "Started AdminServer on address 127.0.0.1, port ".to_owned(),
+                "LOOKING\n".to_owned(),
+                format!("{name}\n"),
+                format!("Peer state changed: {state} - broadcast\n"),
+                "Snapshotting: 0x".to_owned(),
+                "Snapshot taken in ".to_owned(),
+            ];
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                let log = std::fs::read_to_string(&file)?;
+                let missing = expected.iter().find(|line| !log.contains(*line));
+                let Some(missing) = missing else {
+                    let (zxid, path) = snapshot_in(&log).context("a snapshot")?;
+                    ensure!(u64::from_str_radix(zxid, 16).is_ok(), "{kind}: {zxid}");
+                    ensure!(path.contains("/snapshot."), "{kind}: {path}");
+                    break;
+                };
+                ensure!(Instant::now() < deadline, "{kind} {role}: {missing}\n{log}");
+                std::thread::sleep(POLL);
+            }
+        }
+    }
     Ok(())
 }

@@ -360,7 +360,8 @@ fn write(
     let begun = std::time::Instant::now();
     let (file, bytes) = snapshot::write(dir, &mut *source, &meta, cluster)?;
     let took_ms = begun.elapsed().as_millis();
-    tracing::info!(index = file.index, bytes, took_ms, "snapshot written");
+    // Scripts look for this line.
+    tracing::info!(index = file.index, bytes, "Snapshot taken in {took_ms} ms");
     metrics::histogram!("snapshottime").record(begun.elapsed().as_secs_f64() * 1000.0);
     Ok(Current { meta, file, bytes })
 }

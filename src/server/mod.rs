@@ -11,6 +11,7 @@ mod dynamic_file;
 mod health;
 mod listener;
 mod reaper;
+mod roles;
 #[cfg(simulation)]
 pub(crate) mod simulated;
 
@@ -185,6 +186,11 @@ impl Server {
             core.serve(Service::Everybody);
         } else {
             let patience = patience(&config);
+            tokio::spawn(roles::say(
+                Arc::clone(&core),
+                Arc::clone(&ensemble),
+                Arc::clone(&config),
+            ));
             tokio::spawn(health::run(
                 Arc::clone(&core),
                 Arc::clone(&ensemble),
@@ -213,7 +219,11 @@ impl Server {
         let mut addresses = Vec::new();
         let shared = listener::Shared::new(sources);
         let until_stop = stopped.clone();
-        let accept = move |listener| {
+        let accept = move |listener: TcpListener| {
+            if let Ok(address) = listener.local_addr() {
+                // Scripts look for this line.
+                tracing::info!("binding to port /{address}");
+            }
             let (shared, stopped) = (Arc::clone(&shared), until_stop.clone());
             tokio::spawn(listener::run(listener, shared, stopped))
         };
