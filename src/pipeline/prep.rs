@@ -370,7 +370,7 @@ struct Turn<'a> {
     close: Option<Close>,
     received: u64,
     answered: u64,
-    last: Option<(i32, OpCode)>,
+    last: Option<(i32, OpCode, Bytes)>,
     /// Where the last reply to a read begins in `out`.
     last_reply: usize,
 }
@@ -442,7 +442,7 @@ impl<'a> Turn<'a> {
                 self.deaf = true;
                 if self.in_flight == 0 {
                     put_header(xid, state.zxid().0, ErrorCode::OK, self.out);
-                    self.answer(xid, op);
+                    self.answer(xid, op, body);
                     self.close = Some(Close::AfterFlush);
                 } else {
                     self.enqueue(Slot::Close { xid, since });
@@ -451,10 +451,10 @@ impl<'a> Turn<'a> {
             Road::Write | Road::Read
                 if self.read_only && (road == Road::Write || op == OpCode::SYNC) =>
             {
-                self.refuse(state, xid, op, ErrorCode::NOT_READ_ONLY);
+                self.refuse(state, xid, op, body, ErrorCode::NOT_READ_ONLY);
             }
             Road::Write if !op::is_decodable(op, &body) => {
-                self.refuse(state, xid, op, ErrorCode::MARSHALLING_ERROR);
+                self.refuse(state, xid, op, body, ErrorCode::MARSHALLING_ERROR);
             }
             Road::Write => {
                 let attach = self.attach_for(op, &body);
@@ -485,7 +485,7 @@ impl<'a> Turn<'a> {
                 let mut watches = WatchAccess::Shared(&self.core.watches);
                 self.last_reply = self.out.len();
                 caller.read(state, &mut watches, xid, op, &body, self.out);
-                self.answer(xid, op);
+                self.answer(xid, op, body);
             }
             Road::Read => {
                 let identities = Arc::clone(&self.identities);
@@ -547,10 +547,10 @@ impl<'a> Turn<'a> {
     }
 
     /// Answers with an error, in its turn.
-    fn refuse(&mut self, state: &State, xid: i32, op: OpCode, code: ErrorCode) {
+    fn refuse(&mut self, state: &State, xid: i32, op: OpCode, body: Bytes, code: ErrorCode) {
         if self.in_flight == 0 {
             put_header(xid, state.zxid().0, code, self.out);
-            self.answer(xid, op);
+            self.answer(xid, op, body);
         } else {
             self.enqueue(Slot::Refused {
                 xid,
@@ -570,9 +570,9 @@ impl<'a> Turn<'a> {
             .fetch_add(1, Ordering::Relaxed);
     }
 
-    fn answer(&mut self, xid: i32, op: OpCode) {
+    fn answer(&mut self, xid: i32, op: OpCode, body: Bytes) {
         self.answered += 1;
-        self.last = Some((xid, op));
+        self.last = Some((xid, op, body));
     }
 
     /// auth and sasl are answered on arrival, past everything in flight, and with zxid 0.
@@ -636,21 +636,21 @@ impl<'a> Turn<'a> {
             .fetch_add(self.answered, Ordering::Relaxed);
         counters.latency.record(latency_us, self.answered);
         record_us(&counters.measures.read, latency_us, self.answered);
-        if let Some((xid, op)) = self.last
+        if let Some((xid, op, body)) = &self.last
             && self.core.slow.is_slow(latency_us)
         {
             let answered = Answered {
                 session: self.session,
                 client: self.conn.peer,
-                xid,
-                op,
-                body: &[],
+                xid: *xid,
+                op: *op,
+                body,
             };
             self.core.slow.say_read(&answered, 0, latency);
         }
         let mut inner: parking_lot::MutexGuard<'_, Inner> = self.conn.lock();
         inner.stats.received += self.received;
-        if let Some((xid, op)) = self.last {
+        if let Some((xid, op, _)) = self.last {
             // The last one stands for those of its turn.
             if let Some(bytes) = self.out.len().checked_sub(self.last_reply) {
                 counters.client_responses.record(bytes);
