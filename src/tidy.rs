@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("state", &["auth", "op", "session", "tree", "types"]),
     ("storage", &["types"]),
-    ("ensemble", &["storage"]),
+    ("ensemble", &["storage", "types"]),
     (
         "pipeline",
         &[

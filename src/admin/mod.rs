@@ -13,6 +13,8 @@ mod restore;
 mod serve;
 pub mod words;
 
+pub(crate) use words::own_user;
+
 use std::sync::Arc;
 
 use crate::config::Config;

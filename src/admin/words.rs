@@ -455,6 +455,43 @@ fn envi() -> String {
     text
 }
 
+/// The user that this process runs as.
+pub(crate) fn own_user() -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = std::fs::metadata("/proc/self").map_or(0, |own| own.uid());
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid.to_string()).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| uid.to_string())
+}
+
+/// Where a limit on the memory of this process is written, by the version of control groups.
+const MEMORY_LIMITS: [&str; 2] = [
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+];
+
+/// Memory in megabytes: what this process has, what it may have, and what there is.
+fn memory() -> [u64; 3] {
+    let kib = |file: &str, key: &str| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
+        value.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let total = kib("/proc/meminfo", "MemTotal:") >> 10;
+    let limits = MEMORY_LIMITS.iter().filter_map(|file| {
+        let text = std::fs::read_to_string(file).ok()?;
+        text.trim().parse::<u64>().ok()
+    });
+    let limit = limits.map(|bytes| bytes >> 20).min();
+    let own = kib("/proc/self/status", "VmRSS:") >> 10;
+    [own, limit.unwrap_or(total).min(total), total]
+}
+
 /// What this process runs in; what only a Java process has is `<NA>`.
 pub(super) fn environment() -> Vec<(&'static str, String)> {
     let from_env = |name: &str| std::env::var(name).unwrap_or_else(|_| "<NA>".to_owned());
@@ -462,13 +499,7 @@ pub(super) fn environment() -> Vec<(&'static str, String)> {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         text.lines().next().unwrap_or("<NA>").to_owned()
     };
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let megabytes = |key: &str| {
-        let kib = memory
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
-        kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
-    };
+    let [own, limit, total] = memory();
     let here = std::env::current_dir().unwrap_or_default();
     vec![
         ("zookeeper.version", crate::VERSION_LINE.to_owned()),
@@ -491,12 +522,12 @@ pub(super) fn environment() -> Vec<(&'static str, String)> {
             .to_owned(),
         ),
         ("os.version", first_line("/proc/sys/kernel/osrelease")),
-        ("user.name", from_env("USER")),
+        ("user.name", own_user()),
         ("user.home", from_env("HOME")),
         ("user.dir", here.display().to_string()),
-        ("os.memory.free", format!("{}MB", megabytes("MemFree:"))),
-        ("os.memory.max", format!("{}MB", megabytes("MemTotal:"))),
-        ("os.memory.total", format!("{}MB", megabytes("MemTotal:"))),
+        ("os.memory.free", format!("{own}MB")),
+        ("os.memory.max", format!("{limit}MB")),
+        ("os.memory.total", format!("{total}MB")),
     ]
 }
 

@@ -33,6 +33,14 @@ pub struct Record {
     pub is_invoked: bool,
 }
 
+impl Record {
+    /// Nothing comes behind it: the server stops, or has not started.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.is_invoked || self.session.is_none() && !self.deed.is_done
+    }
+}
+
 impl fmt::Display for Record {
     /// Fields between tabs, in upstream's order, absent ones left out. Control characters are
     /// escaped, which upstream does not do: a path with a line break would be a line of its own.
