@@ -12,6 +12,8 @@
 //!   theirs; `metrics` compares all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -22,7 +24,7 @@ use meerkat_compat_tests::client::Admin;
 use meerkat_compat_tests::compare::without_numbers;
 use meerkat_compat_tests::ensemble::{Ensemble, Role};
 use meerkat_compat_tests::server::{Kind, Server, Settings};
-use meerkat_compat_tests::wire::{Connect, Request};
+use meerkat_compat_tests::wire::{self, Connect, Request};
 
 /// Words whose lines must be the same. `stmk` is followed by the mask that it sets, 562.
 const WORDS: [&str; 18] = [
@@ -542,4 +544,47 @@ fn monitored_figures_have_the_same_names() {
         .filter(|name| !name.contains("meerkat_"))
         .collect();
     assert!(strangers.is_empty(), "not upstream's: {strangers:?}");
+}
+
+/// Readers of long answers that do not read have their turns; who asks about clients has another,
+/// and an answer that is read slowly is sent to its end.
+#[test]
+fn who_does_not_read_keeps_nobody_from_asking_about_clients() {
+    let mut settings = Settings::default();
+    // Not so soon that turns come back by themselves meanwhile.
+    settings
+        .set("nio.sessionlessCnxnTimeout=600000")
+        .expect("a key");
+    let server = Server::start(Kind::Meerkat, &settings).expect("the server starts");
+    let mut session = Admin::connect(server.addr()).expect("a session");
+    // 8 MB of watches, more than sockets take.
+    let long = "x".repeat(4000);
+    for number in 0..2000 {
+        let watch = Request::named("exists")
+            .path(&format!("/{long}{number}"))
+            .with("watch", wire::Value::Byte(1));
+        session.ask(&watch).expect("an answer");
+    }
+    let ask = || {
+        let mut stream = TcpStream::connect(server.addr()).expect("a connection");
+        stream.set_read_timeout(Some(LIMIT)).expect("a socket");
+        stream.write_all(b"wchp").expect("written");
+        stream
+    };
+    let mut held: Vec<_> = (0..4).map(|_| ask()).collect();
+    for stream in &mut held {
+        stream.read_exact(&mut [0; 1]).expect("an answer has begun");
+    }
+    // They wait for a turn.
+    held.extend([ask(), ask()]);
+    for word in ["stat", "cons", "srvr", "mntr", "wchs"] {
+        let answer = server.word(word).expect("an answer");
+        assert!(!answer.is_empty(), "{word}");
+    }
+    drop(held);
+    let answer = server.word("wchp").expect("an answer");
+    assert_eq!(
+        answer.lines().filter(|line| line.starts_with('/')).count(),
+        2000
+    );
 }

@@ -42,12 +42,24 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// The end of an answer that is too long.
 const CUT: &str = "(the rest is left out: the answer is too long)\n";
 
-/// Answers that may be long are made and sent so many at a time.
+/// Answers that may be long are made and sent so many at a time. Those about clients have turns of
+/// their own: operators ask them all the time, and they are no longer than there are clients.
 const LONG_ANSWERS_MAX: usize = 4;
 
-const LONG: [&[u8; 4]; 5] = [b"cons", b"stat", b"dump", b"wchc", b"wchp"];
-
 static LONG_ANSWERS: Semaphore = Semaphore::const_new(LONG_ANSWERS_MAX);
+static ANSWERS_ABOUT_CLIENTS: Semaphore = Semaphore::const_new(LONG_ANSWERS_MAX);
+
+/// Whose turns an answer takes, if any.
+fn turns(question: Question) -> Option<&'static Semaphore> {
+    match question {
+        Question::Word(word) => match &word {
+            b"dump" | b"wchc" | b"wchp" => Some(&LONG_ANSWERS),
+            b"cons" | b"stat" => Some(&ANSWERS_ABOUT_CLIENTS),
+            _ => None,
+        },
+        _ => None,
+    }
+}
 
 /// What the first bytes of a connection ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +98,9 @@ pub struct Answer {
 
 /// The answer to a question asked by `asking`; empty when there is none.
 pub async fn answer(sources: &Sources, asking: ConnId, question: Question) -> Answer {
-    let is_long = matches!(&question, Question::Word(word) if LONG.contains(&word));
-    let turn = match is_long {
-        true => LONG_ANSWERS.acquire().await.ok(),
-        false => None,
+    let turn = match turns(question) {
+        Some(turns) => turns.acquire().await.ok(),
+        None => None,
     };
     let text = match question {
         Question::Word(word) if word == TELNET_CLOSE.0 => {
