@@ -318,7 +318,12 @@ impl Finish<'_> {
         }
         let latency_us = latency_us(self.now, since);
         record_us(&self.core.counters.measures.write, latency_us, 1);
-        self.count_answer(&mut inner, xid, op, applied.zxid, latency_us);
+        // Upstream's log has an error in the place of a write that failed, and `cons` tells of that.
+        let told = match applied.result {
+            Ok(_) => op,
+            Err(_) => OpCode(-1),
+        };
+        self.count_answer(&mut inner, xid, told, applied.zxid, latency_us);
         if op == OpCode::CLOSE_SESSION {
             inner.close = Some(Close::AfterFlush);
             inner.in_flight.clear();
