@@ -369,7 +369,7 @@ impl Admin {
                 .map_err(|_| Refused::BadAuth)?;
             let root = state.tree.find("/").ok_or(Refused::NoPermission)?;
             let list = state.tree.acl(root);
-            // Each of them: upstream asks for all, and is content with any.
+            // All five, as upstream.
             let all = (0..5).map(|bit| 1 << bit);
             let mut grants = all.map(|one| state.schemes().grants(list, one, &identities));
             match grants.all(|granted| granted) {
