@@ -13,10 +13,15 @@ const LOG_DEFAULT: &str = "info,openraft=error";
 /// Begins to log: what, as `MEERKAT_LOG` says, and how, as `MEERKAT_LOG_FORMAT` says.
 ///
 /// # Errors
-/// A sentence: the format is neither `text` nor `json`.
+/// A sentence: what to log is not understood, or the format is neither `text` nor `json`.
 pub fn install() -> Result<(), String> {
-    let level =
-        EnvFilter::try_from_env("MEERKAT_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    let wanted = std::env::var("MEERKAT_LOG").unwrap_or_default();
+    let wanted = match wanted.trim() {
+        "" => LOG_DEFAULT,
+        wanted => wanted,
+    };
+    let level = EnvFilter::try_new(wanted)
+        .map_err(|error| format!("MEERKAT_LOG is {wanted:?}, which says nothing: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(level)
         .with_ansi(false);

@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("state", &["auth", "op", "session", "tree", "types"]),
     ("storage", &["types"]),
     // Of the state only how many requests an entry holds.
-    ("ensemble", &["state", "storage"]),
+    ("ensemble", &["state", "storage", "types"]),
     (
         "pipeline",
         &[

@@ -1,6 +1,13 @@
 //! Small types that every layer shares.
 
 use std::fmt;
+use std::time::Duration;
+
+/// Whole milliseconds, in a width that is a number in every log: 128 bits are text in JSON.
+#[must_use]
+pub fn ms_of(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// A transaction id: the epoch in the high 32 bits, a counter in the low ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -45,6 +45,17 @@ impl Connection {
         })
     }
 
+    /// The same connection, for somebody who sends while this one receives.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self {
+            stream: self.stream.try_clone()?,
+            received: Vec::new(),
+        })
+    }
+
     /// Writes bytes as they are. A connection that broke meanwhile shows itself at the next read.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);

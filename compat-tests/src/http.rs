@@ -46,8 +46,8 @@ pub fn ask(port: u16, method: &str, path: &str, headers: &[&str], body: &[u8]) -
         body.len()
     );
     stream.write_all(head.as_bytes())?;
-    // Who refuses need not read.
-    let _ = stream.write_all(body);
+    // Many clients look for the answer only when all of it is taken, whoever refuses it.
+    stream.write_all(body).context("the body is not taken")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n");

@@ -1,25 +1,12 @@
 //! The admin server's commands beside Apache ZooKeeper's.
 //!
-//! Bodies are compared line by line with all numbers neutralised. Meerkat differs on purpose in these:
-//!
-//! * a wrong method is answered with 405, where upstream shows a stack trace with 500;
-//! * `environment`, `system_properties`: only names are compared, Java's are not ours;
-//! * `configuration`: directories do not end in `version-2`;
-//! * `initial_configuration`: secrets are hidden;
-//! * `server_stats`, `stats`: upstream's order of fields differs from run to run, so only names and
-//!   kinds of values are compared;
-//! * `observers`: upstream tells of queues, which are elsewhere here;
-//! * `dump`: upstream keeps emptied expiry buckets for a while, so these are left out;
-//! * `hash`: our digest has a version of its own;
-//! * `monitor`: see `metrics.rs`, which compares its names;
-//! * `snapshot`: the file is Meerkat's; all five permissions are asked for, where upstream is content
-//!   with one of them;
-//! * `restore` ends all sessions and is of all servers, see `live_restore.rs`;
-//! * a port that nobody asked for and that is taken is a warning, where upstream does not start.
+//! Bodies are compared line by line with all numbers neutralised. Where Meerkat differs on purpose,
+//! `ORACLE.md` says why.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,6 +53,36 @@ const SAME: [&str; 31] = [
     "zabstate",
     "nosuch",
     "ruok/",
+];
+
+/// The others, of which less is comparable; by both names.
+const ALIKE: [&str; 26] = [
+    "connection_stat_reset",
+    "env",
+    "envi",
+    "environment",
+    "initial_configuration",
+    "last_snapshot",
+    "lsnp",
+    "mntr",
+    "monitor",
+    "observer_connection_stat_reset",
+    "observers",
+    "rest",
+    "restore",
+    "server_stats",
+    "set_trace_mask",
+    "snap",
+    "snapshot",
+    "srvr",
+    "stat",
+    "stat_reset",
+    "stats",
+    "sysp",
+    "system_properties",
+    "watch_summary",
+    "watches",
+    "watches_by_path",
 ];
 
 /// How long something that must happen may take.
@@ -133,6 +150,58 @@ fn differing(theirs: u16, ours: u16, who: &str, except: &[&str]) -> Vec<String> 
         .collect()
 }
 
+/// What can be compared of a command in any state: how it is answered, and the names of its fields
+/// but for those that are one side's own.
+fn outline(port: u16, command: &str) -> BTreeSet<String> {
+    let is_restore = ["rest", "restore"].contains(&command);
+    let method = if is_restore { "POST" } else { "GET" };
+    let path = format!("/commands/{command}");
+    let answer = ask(port, method, &path, &[], &[]).expect("an answer");
+    let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let mut outline = shape(&value);
+    outline.insert(format!("status {}", answer.status));
+    outline
+        .into_iter()
+        .filter(|line| match command {
+            // Java's are not ours; values are places and names of a machine.
+            "env" | "envi" | "environment" => {
+                line.starts_with(".command") || line.starts_with("status")
+            }
+            "sysp" | "system_properties" => {
+                !line.starts_with('.') || line.starts_with(".zookeeper.server.")
+            }
+            // See `metrics`, which compares their names.
+            "mntr" | "monitor" => [
+                ".command",
+                ".error",
+                ".server_state",
+                ".peer_state",
+                "status",
+            ]
+            .iter()
+            .any(|name| line.starts_with(name)),
+            "lsnp" | "last_snapshot" => !line.starts_with(".zxid"),
+            "icfg" | "initial_configuration" => !line.starts_with(".initial_configuration \""),
+            _ => true,
+        })
+        .map(|line| neutral(&line))
+        .collect()
+}
+
+/// Commands whose outlines differ.
+fn outlined_otherwise(theirs: u16, ours: u16, who: &str, except: &[&str]) -> Vec<String> {
+    let commands = ALIKE.iter().filter(|command| !except.contains(command));
+    commands
+        .filter_map(|command| {
+            let (expected, got) = (outline(theirs, command), outline(ours, command));
+            let missing: Vec<_> = expected.difference(&got).collect();
+            let more: Vec<_> = got.difference(&expected).collect();
+            let text = format!("{command} of {who}: missing {missing:#?}, more {more:#?}");
+            (expected != got).then_some(text)
+        })
+        .collect()
+}
+
 /// A session with an ephemeral and a watch on it.
 fn session_at(addr: std::net::SocketAddr, path: &str) -> Session {
     let came = attempt::connect(addr, &Connect::default(), None);
@@ -189,6 +258,7 @@ fn commands_are_answered_alike() {
     });
     let (theirs, ours) = (port_of(&zookeeper), port_of(&meerkat));
     let mut found = differing(theirs, ours, "a server alone", &[]);
+    found.extend(outlined_otherwise(theirs, ours, "a server alone", &[]));
     for command in ["srvr", "stat", "lsnp"] {
         let [expected, got] = [theirs, ours].map(|port| shape(&parsed(port, command)));
         let mut expected = expected;
@@ -243,11 +313,9 @@ fn commands_of_an_ensemble_are_answered_alike() {
             let id = ensemble.wait_for_role(role).expect("a server");
             port_in(ensemble, id)
         });
-        let except: &[&str] = match role {
-            Role::Leader => &["obsr"],
-            _ => &[],
-        };
-        found.extend(differing(theirs, ours, &role.to_string(), except));
+        let who = role.to_string();
+        found.extend(differing(theirs, ours, &who, &[]));
+        found.extend(outlined_otherwise(theirs, ours, &who, &[]));
         let [expected, got] = [theirs, ours].map(|port| shape(&parsed(port, "srvr")));
         if expected != got {
             found.push(format!("srvr of a {role}: {expected:#?}\n{got:#?}"));
@@ -274,7 +342,47 @@ fn commands_of_a_server_that_does_not_serve_are_answered_alike() {
         ensemble
     });
     let [theirs, ours] = [&ensembles[0], &ensembles[1]].map(|ensemble| port_in(ensemble, 1));
-    let found = differing(theirs, ours, "a server without a quorum", &[]);
+    let who = "a server without a quorum";
+    let mut found = differing(theirs, ours, who, &[]);
+    // Upstream shows a stack trace.
+    found.extend(outlined_otherwise(theirs, ours, who, &["mntr", "monitor"]));
+    for command in ["mntr", "monitor"] {
+        let path = format!("/commands/{command}");
+        let asked = [theirs, ours].map(|port| get(port, &path).expect("an answer").status);
+        assert_eq!(asked, [500, 200], "{command}");
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// One server of three that serves readers.
+#[test]
+fn commands_of_a_read_only_server_are_answered_alike() {
+    let ensembles = KINDS.map(|kind| {
+        let mut settings = settings();
+        for key in ["tickTime=500", "syncLimit=4", "-Dreadonlymode.enabled=true"] {
+            settings.set(key).expect("a key");
+        }
+        let mut ensemble = Ensemble::start(kind, 3, 0, &settings).expect("the ensemble starts");
+        drop(session_at(ensemble.addr(3), "/e"));
+        for id in 1..=2 {
+            ensemble.kill(id).expect("it ran");
+        }
+        let since = Instant::now();
+        while ensemble.role(3) != Some(Role::ReadOnly) {
+            assert!(since.elapsed() < LIMIT, "{kind} is not read-only");
+            thread::sleep(POLL);
+        }
+        ensemble
+    });
+    let [theirs, ours] = [&ensembles[0], &ensembles[1]].map(|ensemble| port_in(ensemble, 3));
+    let who = "a read-only server";
+    let mut found = differing(theirs, ours, who, &[]);
+    found.extend(outlined_otherwise(theirs, ours, who, &[]));
+    // Nothing can be restored here, and nobody waits to hear that.
+    let auth = ["Authorization: digest super:meerkat"];
+    let restore = ask(ours, "POST", "/commands/restore", &auth, b"x").expect("an answer");
+    assert_eq!(restore.status, 500);
+    assert!(restore.text().contains("no leader"), "{}", restore.text());
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -348,6 +456,15 @@ fn set_acl(perms: i32) -> Request {
     Request::named("setACL").path("/").with("acl", list)
 }
 
+/// What is sent to be restored and is refused. More than the system takes for a server that does not
+/// read: it is sent as a whole before the answer is looked for.
+fn no_snapshot(method: &str) -> Vec<u8> {
+    match method {
+        "POST" => vec![b'x'; 8 << 20],
+        _ => Vec::new(),
+    }
+}
+
 /// The permissions of the root znode decide; then the rate.
 #[test]
 fn snapshots_are_for_those_who_may() {
@@ -361,7 +478,8 @@ fn snapshots_are_for_those_who_may() {
         let port = port_of(&server);
         let with = |method: &str, path: &str, header: &str| {
             let headers: &[&str] = if header.is_empty() { &[] } else { &[header] };
-            ask(port, method, path, headers, b"no snapshot").expect("an answer")
+            let body = no_snapshot(method);
+            ask(port, method, path, headers, &body).expect("an answer")
         };
         let error = |answer: &Answer| {
             let value: Value = serde_json::from_slice(&answer.body).expect("JSON");
@@ -418,16 +536,16 @@ fn snapshots_are_for_those_who_may() {
             assert!(since.elapsed() < LIMIT, "{kind}");
             thread::sleep(POLL);
         }
+        // Some permissions are not all of them.
+        let some = set_acl(1);
+        session.ask(&some).expect("an answer");
+        let reader = with("GET", "/commands/snap", "Authorization: digest ann:secret");
+        let command = "\"command\" : \"snap\"";
+        assert!(
+            reader.status == 403 && reader.text().contains(command),
+            "{kind}"
+        );
         if kind == Kind::Meerkat {
-            // Some permissions are not all of them.
-            let some = set_acl(1);
-            session.ask(&some).expect("an answer");
-            let reader = with(
-                "GET",
-                "/commands/snapshot",
-                "Authorization: digest ann:secret",
-            );
-            assert_eq!(reader.status, 403);
             let restore = with(
                 "POST",
                 "/commands/restore",
@@ -437,6 +555,26 @@ fn snapshots_are_for_those_who_may() {
             assert_eq!(status, 500);
             assert!(error.contains("neither a snapshot"), "{error}");
         }
+    }
+}
+
+/// A file that says that it is a snapshot and is none.
+#[test]
+fn a_snapshot_that_is_refused_is_not_called_by_our_path() {
+    let mut settings = settings();
+    settings
+        .set("admin.rateLimiterIntervalInMS=0")
+        .expect("a key");
+    let server = Server::start(Kind::Meerkat, &settings).expect("the server starts");
+    let auth = ["Authorization: digest super:meerkat"];
+    for magic in [&b"MKSNAP"[..], b"ZKSN", b"\x1f\x8b", b"\x82SNAPPY"] {
+        let broken = [magic, &[1; 100]].concat();
+        let port = port_of(&server);
+        let answer = ask(port, "POST", "/commands/restore", &auth, &broken).expect("an answer");
+        assert_eq!(answer.status, 500, "{}", answer.text());
+        let value: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let error = value["error"].as_str().unwrap_or_default();
+        assert!(!error.is_empty() && !error.contains('/'), "{error}");
     }
 }
 
@@ -453,7 +591,8 @@ fn snapshots_can_be_switched_off() {
         let server = Server::start(kind, &settings).expect("the server starts");
         for (method, path) in [("GET", "/commands/snapshot"), ("POST", "/commands/restore")] {
             let auth = ["Authorization: ip"];
-            let answer = ask(port_of(&server), method, path, &auth, &[]).expect("an answer");
+            let body = no_snapshot(method);
+            let answer = ask(port_of(&server), method, path, &auth, &body).expect("an answer");
             assert_eq!(answer.status, 503, "{kind} {path}");
         }
     }
@@ -548,5 +687,76 @@ fn the_page_can_be_left_out_and_the_commands_stay() {
             assert_eq!(answer.status, status, "{path} with {is_there}");
         }
         assert_eq!(get(port, "/commands/ruok").expect("an answer").status, 200);
+    }
+}
+
+/// More connections than there are places.
+const MANY: usize = 72;
+
+/// Connections that each send this and then neither send nor read.
+fn held_open(port: u16, sent: &[u8]) -> Vec<TcpStream> {
+    let open = |_| {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+        // What a client that does not read has sent may not all be taken.
+        stream.set_nonblocking(true).expect("a socket");
+        let _ = (&stream).write(sent);
+        stream
+    };
+    (0..MANY).map(open).collect()
+}
+
+/// Nobody keeps the others away: not with half a request or half a body, nor by not reading, nor
+/// with a connection that is idle. That they would be closed at last does not help here.
+#[test]
+fn whoever_holds_connections_does_not_keep_others_away() {
+    let whole = "GET /commands/mntr HTTP/1.1\r\nHost: a\r\n\r\n";
+    let post = "POST /commands/restore HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n";
+    let (scraped, shut) = (
+        whole.replace("commands/mntr", "metrics"),
+        "POST /api/x HTTP/1.1\r\n",
+    );
+    for kind in KINDS {
+        let mut settings = settings();
+        for key in [
+            "admin.idleTimeout=3600000".to_owned(),
+            "metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider".to_owned(),
+            "metricsProvider.httpHost=127.0.0.1".to_owned(),
+            format!("metricsProvider.httpPort={FREE_PORT}"),
+        ] {
+            settings.set(&key).expect("a key");
+        }
+        let server = Server::start(kind, &settings).expect("the server starts");
+        let metrics = server.setting("metricsProvider.httpPort").expect("a port");
+        let (admin, metrics) = (port_of(&server), metrics.parse().expect("a number"));
+        for (port, path, sent) in [
+            (admin, "/commands/ruok", whole.to_owned()),
+            (admin, "/commands/ruok", whole.repeat(100)),
+            (admin, "/commands/ruok", whole[..20].to_owned()),
+            (admin, "/commands/ruok", format!("{post}\r\n")),
+            (
+                admin,
+                "/commands/ruok",
+                format!("{post}Authorization: ip\r\n\r\nabc"),
+            ),
+            (
+                admin,
+                "/commands/ruok",
+                format!("{shut}Content-Length: 9\r\n\r\n"),
+            ),
+            (metrics, "/metrics", scraped.clone()),
+            (metrics, "/metrics", scraped.repeat(100)),
+            (metrics, "/metrics", scraped[..20].to_owned()),
+        ] {
+            let held = held_open(port, sent.as_bytes());
+            let answer = get(port, path).unwrap_or_else(|error| {
+                panic!(
+                    "{kind} {path} beside {:?}, {}: {error:#}",
+                    sent.lines().next(),
+                    sent.len()
+                )
+            });
+            assert_eq!(answer.status, 200, "{kind}");
+            drop(held);
+        }
     }
 }

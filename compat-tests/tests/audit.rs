@@ -1,9 +1,16 @@
 //! The audit log beside Apache ZooKeeper's: the same requests, the same lines.
 
-use anyhow::{Result, ensure};
-use meerkat_compat_tests::client::Admin;
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use meerkat_compat_tests::change::{PATIENCE, POLL};
+use meerkat_compat_tests::client::{Admin, Connection, framed};
+use meerkat_compat_tests::ensemble::{Ensemble, Role};
 use meerkat_compat_tests::server::{Kind, Server, Settings};
-use meerkat_compat_tests::wire::{Acl, Blob, List, Request, Value};
+use meerkat_compat_tests::wire::{Acl, Blob, Connect, List, Request, Value};
 
 const GONE: &str = "ephemeralZNodeDeletionOnSessionCloseOrExpire";
 
@@ -115,18 +122,23 @@ fn neutral(log: &str) -> Vec<String> {
 /// Does what there is to do; the server ends when it is dropped.
 fn served(kind: Kind, settings: &Settings) -> Result<Server> {
     let server = Server::start(kind, settings)?;
-    let mut admin = Admin::connect(server.addr())?;
+    write_by(server.addr())?;
+    Ok(server)
+}
+
+fn write_by(addr: SocketAddr) -> Result<()> {
+    let mut admin = Admin::connect(addr)?;
     for request in requests() {
         admin.ask(&request)?;
     }
-    let mut user = Admin::connect_as(server.addr(), &[b"bob:secret", b"eve:secret"])?;
+    let mut user = Admin::connect_as(addr, &[b"bob:secret", b"eve:secret"])?;
     for request in [
         create("/u", 1).with("acl", acl(&[(31, "auth", "")])),
         Request::named("setData").path("/u"),
     ] {
         user.ask(&request)?;
     }
-    let mut nobody = Admin::connect_as(server.addr(), &[])?;
+    let mut nobody = Admin::connect_as(addr, &[])?;
     for request in [
         Request::named("setData").path("/u"),
         create("/u/below", 0),
@@ -137,8 +149,7 @@ fn served(kind: Kind, settings: &Settings) -> Result<Server> {
     user.close()?;
     admin.close()?;
     nobody.ask(&create(LAST, 0))?;
-    nobody.close()?;
-    Ok(server)
+    nobody.close()
 }
 
 fn audit_of(kind: Kind) -> Result<Vec<String>> {
@@ -175,7 +186,7 @@ fn a_file_of_its_own_has_all_lines_and_no_path_forges_one() -> Result<()> {
         0,
     ))?;
     server.terminate()?;
-    let text = std::fs::read_to_string(dir.path().join("writes.log"))?;
+    let text = fs::read_to_string(dir.path().join("writes.log"))?;
     let levels = text.lines().filter(|line| line.contains(" ERROR ")).count();
     let failures = text.lines().filter(|line| line.ends_with("result=failure"));
     ensure!(levels == failures.count() && levels > 10, "{text}");
@@ -187,5 +198,112 @@ fn a_file_of_its_own_has_all_lines_and_no_path_forges_one() -> Result<()> {
     );
     // What is in the file is not in the log, and the other way round.
     ensure!(neutral(&server.log()).is_empty(), "{}", server.log());
+    Ok(())
+}
+
+/// Clients that hang up at once, each of the two kinds: they do not wait for an answer, or do not
+/// even for the end of their session.
+const HANGING_UP: usize = 30;
+
+/// Each sends a create, every other one the end of its session behind it, and is gone.
+fn hang_up(addr: SocketAddr) -> Result<BTreeSet<String>> {
+    let mut admin = Admin::connect(addr)?;
+    admin.ask(&create("/gone", 0))?;
+    for number in 0..HANGING_UP {
+        let mut connection = Connection::open(addr)?;
+        connection.send(&framed(&Connect::default().encode(0, &[0; 16], 0)));
+        connection.receive()?;
+        let mut sent = framed(&create(&format!("/gone/{number}"), 0).encode(1, 0));
+        if number % 2 == 1 {
+            sent.extend(framed(&Request::named("closeSession").encode(2, 0)));
+        }
+        connection.send(&sent);
+    }
+    // All of them have arrived, for the server was still there to take them.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let there = admin.children("/gone")?;
+        if there.len() == HANGING_UP {
+            admin.close()?;
+            return Ok(there.into_iter().collect());
+        }
+        ensure!(Instant::now() < deadline, "only {there:?} are there");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// The names below `/gone` that the log says were created by a session. Upstream finds no address of
+/// a socket that is closed; we know it.
+fn gone_in(kind: Kind, log: &str) -> BTreeSet<String> {
+    let name = |line: &str| {
+        let (who, what) = line.split_once("\toperation=create\tznode=/gone/")?;
+        let has_ip = who.ends_with("\tip=127.0.0.1");
+        assert!(
+            has_ip || kind == Kind::ZooKeeper && who.ends_with("\tip="),
+            "{line}"
+        );
+        what.split('\t').next().map(str::to_owned)
+    };
+    let lines = log.lines().filter_map(audited);
+    let done = lines.filter(|l| l.starts_with("session=0x") && l.ends_with("\tresult=success"));
+    done.filter_map(name).collect()
+}
+
+fn audited_settings() -> Result<Settings> {
+    let mut settings = Settings::default().with_logs();
+    settings.set("audit.enable=true")?;
+    Ok(settings)
+}
+
+/// What was written has happened, whether or not its client stayed to hear of it.
+#[test]
+fn a_client_that_hangs_up_has_its_lines() -> Result<()> {
+    for kind in [Kind::ZooKeeper, Kind::Meerkat] {
+        let mut server = Server::start(kind, &audited_settings()?)?;
+        let there = hang_up(server.addr())?;
+        server.terminate()?;
+        assert_eq!(gone_in(kind, &server.log()), there, "{kind}");
+    }
+    Ok(())
+}
+
+fn log_of(ensemble: &Ensemble, id: usize) -> Result<String> {
+    let data_dir = ensemble.data_dir(id)?;
+    let home = data_dir.parent().context("it is in a directory")?;
+    Ok(fs::read_to_string(home.join("log"))?)
+}
+
+/// The same at a follower: it has the lines of its clients, and the others only say what went with
+/// sessions.
+#[test]
+fn a_follower_has_the_lines_of_its_clients() -> Result<()> {
+    let lines = |kind| -> Result<[Vec<String>; 2]> {
+        let mut ensemble = Ensemble::start(kind, 3, 0, &audited_settings()?)?;
+        let follower = ensemble.wait_for_role(Role::Follower)?;
+        let leader = ensemble.wait_for_leader()?;
+        write_by(ensemble.addr(follower))?;
+        let there = hang_up(ensemble.addr(follower))?;
+        // The leader's log is whole when it has done everything.
+        Admin::connect(ensemble.addr(leader))?.ask(&Request::named("sync").path("/"))?;
+        for id in [follower, leader] {
+            ensemble.terminate(id)?;
+        }
+        let logs = [log_of(&ensemble, follower)?, log_of(&ensemble, leader)?];
+        assert_eq!(gone_in(kind, &logs[0]), there, "{kind}");
+        assert_eq!(gone_in(kind, &logs[1]), BTreeSet::new(), "{kind}");
+        Ok(logs.map(|log| {
+            let mut lines = neutral(&log);
+            // Those who hung up were compared by their names.
+            lines.retain(|line| !line.contains("znode=/gone"));
+            lines
+        }))
+    };
+    let (expected, found) = (lines(Kind::ZooKeeper)?, lines(Kind::Meerkat)?);
+    ensure!(expected[0].len() > 35, "{expected:#?}");
+    ensure!(
+        expected[1].iter().any(|line| line.contains(GONE)),
+        "{expected:#?}"
+    );
+    assert_eq!(expected, found);
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use super::facts::{self, Value, average_ms, whole_ms};
 use super::json::{Fields, Json, fields};
 use super::{Sources, words};
+use crate::config::{ServerAddress, ServerSpec};
 use crate::ensemble::Member;
 use crate::pipeline::Conn;
 use crate::types::SessionId;
@@ -205,8 +206,6 @@ fn full(sources: &Sources, conn: &Conn) -> Fields {
     let timeout_ms = conn.lease().map_or(0, |lease| lease.timeout_ms());
     let last_response = stats.last_response_ms - sources.core.started_ms;
     let average_us = stats.sum_latency_us.checked_div(stats.answered);
-    let is_answered = stats.answered > 0;
-    let never = |value: i64| if is_answered { value } else { -1 };
     all.extend(fields([
         ("session_id", session.0.into()),
         (
@@ -215,8 +214,8 @@ fn full(sources: &Sources, conn: &Conn) -> Fields {
         ),
         ("established", conn.established_ms.into()),
         ("session_timeout", timeout_ms.into()),
-        ("last_cxid", never(stats.last_xid.into()).into()),
-        ("last_zxid", never(stats.last_zxid).into()),
+        ("last_cxid", stats.last_xid.into()),
+        ("last_zxid", stats.last_zxid.into()),
         ("last_response_time", last_response.max(0).into()),
         ("last_latency", whole_ms(stats.last_latency_us).into()),
         ("min_latency", whole_ms(stats.min_latency_us).into()),
@@ -358,7 +357,7 @@ fn last_snapshot(asked: &Asked<'_>) -> Answer {
 /// The first address of a member, as its line has it.
 fn address_of(member: &Member) -> Option<(String, u16, u16)> {
     let line = format!("server.{}={}", member.id, member.spec);
-    let spec = crate::config::ServerSpec::parse_line(&line)?;
+    let spec = ServerSpec::parse_line(&line)?;
     let address = spec.addresses.into_iter().next()?;
     Some((address.host, address.quorum_port, address.election_port))
 }
@@ -414,10 +413,17 @@ impl From<Value> for Json {
     }
 }
 
-/// Observers in touch with the leader. Upstream tells of their queues as well, which are elsewhere
-/// here.
+/// Observers in touch with the leader. No packets wait for one: it fetches the log by itself.
 fn observers(asked: &Asked<'_>) -> Answer {
     let status = asked.sources.ensemble.status();
+    let core = &asked.sources.core;
+    // Known of one that has all that there is.
+    let (at, zxid) = core.look(|state| (state.position().index, state.zxid()));
+    let last_zxid = |id| {
+        let mut matched = status.matched.iter();
+        let has_all = matched.any(|(of, index)| *of == id && *index >= at);
+        if has_all { zxid.0 } else { -1 }
+    };
     let members = status.members.iter().filter(|member| !member.is_voter);
     let in_touch = members.filter(|member| {
         let mut heard = status.heard.iter();
@@ -431,6 +437,13 @@ fn observers(asked: &Asked<'_>) -> Answer {
             Json::object([
                 ("remote_socket_address", address.into()),
                 ("sid", member.id.into()),
+                ("established", core.link_begun_ms(member.id).into()),
+                ("queued_packets", 0.into()),
+                ("queued_packets_size", 0.into()),
+                ("packets_received", 0.into()),
+                ("packets_sent", 0.into()),
+                ("requests", 0.into()),
+                ("last_zxid", last_zxid(member.id).into()),
             ])
         })
         .collect();
@@ -511,19 +524,35 @@ fn system_properties(asked: &Asked<'_>) -> Answer {
     fields.into()
 }
 
+/// Whether this server is one of an ensemble that has its quorum.
+fn takes_part(sources: &Sources) -> bool {
+    matches!(
+        facts::role(sources),
+        Some(facts::LEADER | facts::FOLLOWER | facts::OBSERVER)
+    )
+}
+
+/// Where clients find a server. Its line need not say so: then only the server itself knows.
+fn client_address(sources: &Sources, line: &ServerSpec) -> Option<String> {
+    let config = &sources.config;
+    let is_own = config.my_id.map(u64::from) == Some(line.id);
+    let own = config.client_listen.as_ref().filter(|_| is_own);
+    line.client.as_ref().or(own).map(ToString::to_string)
+}
+
 fn voting_view(asked: &Asked<'_>) -> Answer {
     let status = asked.sources.ensemble.status();
-    let is_ensemble = asked.sources.core.settings.is_ensemble();
-    let voters = status.members.iter().filter(|m| m.is_voter && is_ensemble);
+    let takes_part = takes_part(asked.sources);
+    let voters = status.members.iter().filter(|m| m.is_voter && takes_part);
     let view = voters
         .filter_map(|member| {
             let line = format!("server.{}={}", member.id, member.spec);
-            let spec = crate::config::ServerSpec::parse_line(&line)?;
-            let addresses = |port: fn(&crate::config::ServerAddress) -> u16| {
+            let spec = ServerSpec::parse_line(&line)?;
+            let addresses = |port: fn(&ServerAddress) -> u16| {
                 let all = spec.addresses.iter();
                 Json::list(all.map(|a| Json::Text(format!("{}:{}", a.host, port(a)))))
             };
-            let client = spec.client.as_ref().map(ToString::to_string);
+            let client = client_address(asked.sources, &spec);
             let shown = Json::object([
                 ("server_addresses", addresses(|a| a.quorum_port)),
                 ("election_addresses", addresses(|a| a.election_port)),
@@ -602,16 +631,12 @@ fn zab_state(asked: &Asked<'_>) -> Answer {
     let own = sources.config.own_server();
     let own = own.and_then(|own| Some((own, own.addresses.first()?)));
     // Upstream has nothing to tell while it does not take part, not even of itself.
-    let takes_part = matches!(
-        facts::role(sources),
-        Some(facts::LEADER | facts::FOLLOWER | facts::OBSERVER)
-    );
-    let Some((own, address)) = own.filter(|_| takes_part) else {
+    let Some((own, address)) = own.filter(|_| takes_part(sources)) else {
         return [("voting", false.into()), ("zabstate", "".into())].into();
     };
     let status = sources.ensemble.status();
     let zxid = sources.core.look(crate::state::State::zxid);
-    let client = own.client.as_ref().map(ToString::to_string);
+    let client = client_address(sources, own);
     [
         ("myid", own.id.into()),
         ("is_leader", status.is_leader.into()),

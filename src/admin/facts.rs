@@ -309,7 +309,7 @@ pub(super) fn labelled_gauges(core: &Core) -> Vec<(Series, Value)> {
 fn own_counters(core: &Core) -> Vec<(&'static str, u64)> {
     let counters = &core.counters;
     vec![
-        ("connection_request_count", load(&counters.connects)),
+        ("connection_request_count", load(&counters.connect_requests)),
         ("connection_rejected", load(&counters.connections_rejected)),
         ("stale_sessions_expired", load(&counters.sessions_expired)),
         (

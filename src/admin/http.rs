@@ -10,14 +10,12 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::io::ReaderStream;
 
@@ -27,11 +25,9 @@ use super::facts;
 use super::json::{Fields, Json, fields};
 use super::page::{self, Page};
 use super::restore;
+pub(super) use super::serve::{Peer, serve};
 use crate::config::Config;
 use crate::pipeline::RestoreError;
-
-/// Connections at the same time; who comes later waits.
-const CONNECTIONS_MAX: usize = 64;
 
 /// Commands that are answered at the same time.
 const COMMANDS_AT_ONCE: usize = 4;
@@ -117,59 +113,6 @@ pub async fn run(listener: TcpListener, sources: Sources, mut stopped: watch::Re
     serve(listener, routes, idle, &mut stopped).await;
 }
 
-/// Accepts connections for an HTTP service, so many at a time.
-pub(super) async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    idle: Duration,
-    stopped: &mut watch::Receiver<bool>,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopped.changed() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (routes, mut stopped) = (routes.clone(), stopped.clone());
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = connection(stream, peer, routes, idle) => {}
-                        _ = stopped.changed() => {}
-                    }
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept an HTTP connection");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
-        }
-    }
-}
-
-/// Pause after accept has failed.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// Who has connected.
-#[derive(Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
-async fn connection(stream: TcpStream, peer: SocketAddr, routes: Router, idle: Duration) {
-    let service = routes.layer(axum::Extension(Peer(peer)));
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(idle)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    if let Err(error) = served.await {
-        tracing::debug!(%peer, %error, "an HTTP connection ended");
-    }
-}
-
 /// The file as it is now, without its secrets. What is not there or no text is empty.
 fn initial_configuration(config: &Config) -> String {
     use std::io::Read as _;
@@ -229,7 +172,7 @@ struct Request {
 async fn command(
     method: Method,
     State(admin): State<Arc<Admin>>,
-    Path(name): Path<String>,
+    uri: Uri,
     parameters: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
     axum::Extension(Peer(peer)): axum::Extension<Peer>,
     headers: HeaderMap,
@@ -238,6 +181,9 @@ async fn command(
     if let Some(refused) = refuse(&method) {
         return refused;
     }
+    let url = &admin.sources.config.admin.command_url;
+    let name = uri.path().strip_prefix(url.as_str()).unwrap_or_default();
+    let name = decoded(name.strip_prefix('/').unwrap_or_default());
     let Some(command) = find(&name) else {
         let error = format!("Unknown command: {name}");
         return json(StatusCode::OK, &name, Fields::new(), Some(error));
@@ -267,13 +213,41 @@ async fn command(
         Does::Answer(answer) => answer_with(&admin, command, answer, request).await,
         Does::Snapshot => match admin.may(&request, Task::Snapshot) {
             Ok(()) => admin.snapshot(&request).await,
-            Err(refused) => refused.response(command.name),
+            Err(refused) => refused.response(command.name, &name),
         },
         Does::Restore => match admin.may(&request, Task::Restore) {
+            Ok(()) if facts::role(&admin.sources) == Some(facts::READ_ONLY) => {
+                let error = RestoreError::LeaderLost.to_string();
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                json(status, command.name, Fields::new(), Some(error))
+            }
             Ok(()) => admin.restore(body).await,
-            Err(refused) => refused.response(command.name),
+            Err(refused) => refused.response(command.name, &name),
         },
     }
+}
+
+/// A part of a path without its escapes; in Latin 1 when it is not UTF-8, as upstream.
+fn decoded(part: &str) -> String {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let hex = behind
+            .get(..2)
+            .filter(|hex| *first == b'%' && hex.iter().all(u8::is_ascii_hexdigit));
+        let hex = hex.and_then(|hex| str::from_utf8(hex).ok());
+        let escaped = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() {
+            &behind[2..]
+        } else {
+            behind
+        };
+    }
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let bytes = error.into_bytes();
+        bytes.into_iter().map(char::from).collect()
+    })
 }
 
 /// Answers beside the tasks that serve clients: some look at all sessions or files.
@@ -335,7 +309,8 @@ enum Refused {
 }
 
 impl Refused {
-    fn response(self, command: &str) -> Response {
+    /// Upstream calls the command as it was asked while it is about who asks.
+    fn response(self, command: &str, asked: &str) -> Response {
         let (status, error) = match self {
             Self::NoAuth => (
                 StatusCode::UNAUTHORIZED,
@@ -346,6 +321,7 @@ impl Refused {
             Self::SwitchedOff => (StatusCode::SERVICE_UNAVAILABLE, None),
             Self::TooSoon => (StatusCode::TOO_MANY_REQUESTS, None),
         };
+        let command = if error.is_some() { asked } else { command };
         json(status, command, Fields::new(), error.map(str::to_owned))
     }
 }
@@ -393,7 +369,7 @@ impl Admin {
                 .map_err(|_| Refused::BadAuth)?;
             let root = state.tree.find("/").ok_or(Refused::NoPermission)?;
             let list = state.tree.acl(root);
-            // Each of them: upstream asks for all, and is content with any.
+            // All five, as upstream.
             let all = (0..5).map(|bit| 1 << bit);
             let mut grants = all.map(|one| state.schemes().grants(list, one, &identities));
             match grants.all(|granted| granted) {
@@ -491,6 +467,20 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| limiter.allows(start + Duration::from_secs(seconds));
         assert_eq!([0, 9, 10, 19, 20].map(at), [true, false, true, false, true]);
+    }
+
+    #[test]
+    fn names_of_commands_come_without_their_escapes() {
+        for (part, expected) in [
+            ("r%75ok", "ruok"),
+            ("%ff", "\u{ff}"),
+            ("%c3%bf", "\u{ff}"),
+            ("a%2fb%", "a/b%"),
+            ("%4", "%4"),
+            ("%zz%+1", "%zz%+1"),
+        ] {
+            assert_eq!(decoded(part), expected, "{part}");
+        }
     }
 
     #[test]

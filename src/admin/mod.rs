@@ -10,7 +10,10 @@ pub mod metrics;
 mod page;
 mod recorder;
 mod restore;
+mod serve;
 pub mod words;
+
+pub(crate) use words::own_user;
 
 use std::sync::Arc;
 

@@ -38,6 +38,17 @@ impl Drop for Uploaded {
 /// A sentence; unless it says otherwise nothing has changed.
 pub(super) async fn restore(sources: &Sources, body: Body) -> Result<Zxid, String> {
     let uploaded = Uploaded(sources.ensemble.receiving("restore"));
+    let path = uploaded.0.display().to_string();
+    let restored = read_and_restore(sources, uploaded, body).await;
+    // Where it was kept meanwhile says nothing to whoever sent it.
+    restored.map_err(|error| error.replace(&path, "the snapshot"))
+}
+
+async fn read_and_restore(
+    sources: &Sources,
+    uploaded: Uploaded,
+    body: Body,
+) -> Result<Zxid, String> {
     let received = receive(&uploaded.0, body).await;
     received.map_err(|error| format!("the snapshot was not received: {error}"))?;
     let (schemes, flags) = sources

@@ -27,6 +27,9 @@ const KNOWN: [&str; 18] = [
     "wchc", "wchp", "wchs", "mntr", "isro", "hash",
 ];
 
+/// What telnet sends when it is interrupted: a word without an answer, by this name in the whitelist.
+const TELNET_CLOSE: ([u8; 4], &str) = (*b"\xff\xf4\xff\xfd", "telnet close");
+
 /// What most words are answered with while there is no quorum.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
@@ -39,12 +42,24 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// The end of an answer that is too long.
 const CUT: &str = "(the rest is left out: the answer is too long)\n";
 
-/// Answers that may be long are made and sent so many at a time.
+/// Answers that may be long are made and sent so many at a time. Those about clients have turns of
+/// their own: operators ask them all the time, and they are no longer than there are clients.
 const LONG_ANSWERS_MAX: usize = 4;
 
-const LONG: [&[u8; 4]; 5] = [b"cons", b"stat", b"dump", b"wchc", b"wchp"];
-
 static LONG_ANSWERS: Semaphore = Semaphore::const_new(LONG_ANSWERS_MAX);
+static ANSWERS_ABOUT_CLIENTS: Semaphore = Semaphore::const_new(LONG_ANSWERS_MAX);
+
+/// Whose turns an answer takes, if any.
+fn turns(question: Question) -> Option<&'static Semaphore> {
+    match question {
+        Question::Word(word) => match &word {
+            b"dump" | b"wchc" | b"wchp" => Some(&LONG_ANSWERS),
+            b"cons" | b"stat" => Some(&ANSWERS_ABOUT_CLIENTS),
+            _ => None,
+        },
+        _ => None,
+    }
+}
 
 /// What the first bytes of a connection ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +85,7 @@ pub fn question(config: &Config, bytes: &[u8]) -> Question {
             None => Question::Unfinished,
         },
         Ok(known) if KNOWN.contains(&known) => Question::Word(*word),
+        Err(_) if *word == TELNET_CLOSE.0 => Question::Word(*word),
         _ => Question::None,
     }
 }
@@ -82,12 +98,14 @@ pub struct Answer {
 
 /// The answer to a question asked by `asking`; empty when there is none.
 pub async fn answer(sources: &Sources, asking: ConnId, question: Question) -> Answer {
-    let is_long = matches!(&question, Question::Word(word) if LONG.contains(&word));
-    let turn = match is_long {
-        true => LONG_ANSWERS.acquire().await.ok(),
-        false => None,
+    let turn = match turns(question) {
+        Some(turns) => turns.acquire().await.ok(),
+        None => None,
     };
     let text = match question {
+        Question::Word(word) if word == TELNET_CLOSE.0 => {
+            Ok(text_for(sources, asking, TELNET_CLOSE.1))
+        }
         Question::Word(word) => str::from_utf8(&word).map(|word| text_for(sources, asking, word)),
         Question::SetTraceMask(mask) => {
             TRACE_MASK.store(mask, Ordering::Relaxed);
@@ -448,6 +466,43 @@ fn envi() -> String {
     text
 }
 
+/// The user that this process runs as.
+pub(crate) fn own_user() -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = std::fs::metadata("/proc/self").map_or(0, |own| own.uid());
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid.to_string()).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| uid.to_string())
+}
+
+/// Where a limit on the memory of this process is written, by the version of control groups.
+const MEMORY_LIMITS: [&str; 2] = [
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+];
+
+/// Memory in megabytes: what this process has, what it may have, and what there is.
+fn memory() -> [u64; 3] {
+    let kib = |file: &str, key: &str| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
+        value.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let total = kib("/proc/meminfo", "MemTotal:") >> 10;
+    let limits = MEMORY_LIMITS.iter().filter_map(|file| {
+        let text = std::fs::read_to_string(file).ok()?;
+        text.trim().parse::<u64>().ok()
+    });
+    let limit = limits.map(|bytes| bytes >> 20).min();
+    let own = kib("/proc/self/status", "VmRSS:") >> 10;
+    [own, limit.unwrap_or(total).min(total), total]
+}
+
 /// What this process runs in; what only a Java process has is `<NA>`.
 pub(super) fn environment() -> Vec<(&'static str, String)> {
     let from_env = |name: &str| std::env::var(name).unwrap_or_else(|_| "<NA>".to_owned());
@@ -455,13 +510,7 @@ pub(super) fn environment() -> Vec<(&'static str, String)> {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         text.lines().next().unwrap_or("<NA>").to_owned()
     };
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let megabytes = |key: &str| {
-        let kib = memory
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
-        kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
-    };
+    let [own, limit, total] = memory();
     let here = std::env::current_dir().unwrap_or_default();
     vec![
         ("zookeeper.version", crate::VERSION_LINE.to_owned()),
@@ -484,12 +533,12 @@ pub(super) fn environment() -> Vec<(&'static str, String)> {
             .to_owned(),
         ),
         ("os.version", first_line("/proc/sys/kernel/osrelease")),
-        ("user.name", from_env("USER")),
+        ("user.name", own_user()),
         ("user.home", from_env("HOME")),
         ("user.dir", here.display().to_string()),
-        ("os.memory.free", format!("{}MB", megabytes("MemFree:"))),
-        ("os.memory.max", format!("{}MB", megabytes("MemTotal:"))),
-        ("os.memory.total", format!("{}MB", megabytes("MemTotal:"))),
+        ("os.memory.free", format!("{own}MB")),
+        ("os.memory.max", format!("{limit}MB")),
+        ("os.memory.total", format!("{total}MB")),
     ]
 }
 

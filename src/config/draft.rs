@@ -158,6 +158,7 @@ impl Draft {
                         format!("parameter: {name} must be in a separate dynamic config file");
                     return Err(ConfigError::invalid(why));
                 }
+                self.record(&format!("zookeeper.{name}"), text);
                 continue;
             }
             let Some((key, row)) = self.resolve(name, entries) else {

@@ -56,6 +56,7 @@ use tokio::sync::watch;
 use crate::storage::rocks_log::RocksLog;
 use crate::storage::snapshots::SnapshotDir;
 use crate::storage::{StorageError, create_dir};
+use crate::types::Zxid;
 #[cfg(not(simulation))]
 use log_store::LogStore;
 use network::Network;
@@ -107,6 +108,9 @@ pub trait Machine: Send + Sync + 'static {
 
 /// Copies a frozen state.
 pub trait SnapshotSource: Send + Sync {
+    /// The last zxid in it.
+    fn zxid(&self) -> Zxid;
+
     /// Appends the next block; false when the cut is complete.
     fn next_block(&mut self, out: &mut Vec<u8>) -> bool;
 }

@@ -23,6 +23,12 @@ pub(super) fn write(
     let id = meta.last_log_id.unwrap_or_else(|| log_id(0, 0));
     let header = encode_snapshot_header(meta, cluster);
     let mut writer = dir.create(*id.leader_id, id.index, &header)?;
+    // Scripts look for this line.
+    tracing::info!(
+        "Snapshotting: 0x{:x} to {}",
+        source.zxid().0,
+        writer.path().display()
+    );
     let mut block = Vec::new();
     while source.next_block(&mut block) {
         writer.block(&block)?;

@@ -18,6 +18,7 @@ use super::types::{
 use super::{Committed, Machine, SnapshotSource, snapshot};
 use crate::storage::StorageError;
 use crate::storage::snapshots::{SnapshotDir, SnapshotFile};
+use crate::types::ms_of;
 
 /// Entries that are applied in one call.
 const APPLY_LEN_MAX: usize = 64;
@@ -212,7 +213,7 @@ fn restore(machine: &dyn Machine, file: &SnapshotFile) -> Result<(Current, u64),
     let bytes = std::fs::metadata(&file.path)
         .map_err(|source| StorageError::io(&file.path, source))?
         .len();
-    let took_ms = begun.elapsed().as_millis();
+    let took_ms = ms_of(begun.elapsed());
     tracing::info!(index = file.index, bytes, took_ms, "snapshot restored");
     metrics::histogram!("startup_snap_load_time").record(begun.elapsed().as_secs_f64() * 1000.0);
     let current = Current {
@@ -361,8 +362,9 @@ fn write(
 ) -> Result<Current, StorageError> {
     let begun = std::time::Instant::now();
     let (file, bytes) = snapshot::write(dir, &mut *source, &meta, cluster)?;
-    let took_ms = begun.elapsed().as_millis();
-    tracing::info!(index = file.index, bytes, took_ms, "snapshot written");
+    let took_ms = ms_of(begun.elapsed());
+    // Scripts look for this line.
+    tracing::info!(index = file.index, bytes, "Snapshot taken in {took_ms} ms");
     metrics::histogram!("snapshottime").record(begun.elapsed().as_secs_f64() * 1000.0);
     Ok(Current { meta, file, bytes })
 }

@@ -15,6 +15,7 @@ use super::types::{Entry, LeaderId, Vote, log_id};
 use super::*;
 use crate::storage::log::{Log, Opened, Step};
 use crate::storage::memory_log::MemoryLog;
+use crate::types::Zxid;
 
 /// Keeps every payload with its index.
 #[derive(Default)]
@@ -65,6 +66,10 @@ impl Machine for Ledger {
 struct Pages(std::collections::VecDeque<(u64, Bytes)>);
 
 impl SnapshotSource for Pages {
+    fn zxid(&self) -> Zxid {
+        Zxid(0)
+    }
+
     fn next_block(&mut self, out: &mut Vec<u8>) -> bool {
         let Some((index, payload)) = self.0.pop_front() else {
             return false;

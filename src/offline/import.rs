@@ -201,6 +201,10 @@ impl Frozen {
 }
 
 impl SnapshotSource for Frozen {
+    fn zxid(&self) -> Zxid {
+        self.state.zxid()
+    }
+
     fn next_block(&mut self, out: &mut Vec<u8>) -> bool {
         let before = out.len();
         let goes_on = self.state.next_block(&mut self.cut, out);

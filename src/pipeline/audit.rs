@@ -10,12 +10,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use super::{Conn, Core, Service};
-use crate::auth::Identity;
+use super::{Core, Service};
+use crate::auth::{Identities, Identity};
+use crate::collections::HashMap;
 use crate::op::audit::{Deed, deeds};
 use crate::op::{Change, ChangeKind};
 use crate::state::{Applied, Request, State};
-use crate::types::SessionId;
+use crate::types::{ConnId, SessionId};
 
 /// Lines that may wait.
 pub const AUDIT_WAITING_MAX: usize = 8192;
@@ -30,6 +31,14 @@ pub struct Record {
     pub deed: Deed,
     /// What is asked for and not over: the end of the server.
     pub is_invoked: bool,
+}
+
+impl Record {
+    /// Nothing comes behind it: the server stops, or has not started.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.is_invoked || self.session.is_none() && !self.deed.is_done
+    }
 }
 
 impl fmt::Display for Record {
@@ -79,6 +88,58 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Connections that hung up with writes in flight, of which so many are remembered: what one of the
+/// others wrote has no line. No more than the requests that wait for their entry, in practice.
+pub(super) const GONE_MAX: usize = 1 << 16;
+
+/// Whose write it is.
+pub(super) struct Writer {
+    pub(super) session: SessionId,
+    pub(super) identities: Identities,
+    pub(super) ip: IpAddr,
+}
+
+/// Who hung up before its writes were applied: they have happened all the same.
+#[derive(Default)]
+pub(super) struct Gone(HashMap<ConnId, (Writer, usize)>);
+
+impl Gone {
+    /// Remembers a connection with so many writes in flight.
+    pub(super) fn remember(&mut self, conn: ConnId, writer: Writer, writes: usize) {
+        if writes == 0 {
+            return;
+        }
+        if self.0.len() >= GONE_MAX {
+            metrics::counter!("meerkat_audit_failures").increment(1);
+            tracing::error!(
+                session = %writer.session,
+                writes,
+                "too many clients hung up: writes are not in the audit log"
+            );
+            return;
+        }
+        self.0.insert(conn, (writer, writes));
+    }
+
+    /// One of its writes is applied: whose it was.
+    pub(super) fn applied<T>(&mut self, conn: ConnId, then: impl FnOnce(&Writer) -> T) {
+        let std::collections::hash_map::Entry::Occupied(mut found) = self.0.entry(conn) else {
+            return;
+        };
+        let (writer, writes) = found.get_mut();
+        then(writer);
+        *writes -= 1;
+        if *writes == 0 {
+            found.remove();
+        }
+    }
+
+    /// Nothing of the others will be applied any more.
+    pub(super) fn keep_only(&mut self, keep: impl Fn(ConnId) -> bool) {
+        self.0.retain(|conn, _| keep(*conn));
+    }
+}
+
 /// Where the lines go.
 #[derive(Debug, Clone)]
 pub struct Audit {
@@ -108,7 +169,7 @@ impl Audit {
     pub(super) fn written(
         &self,
         state: &State,
-        conn: &Conn,
+        writer: &Writer,
         request: &Request<'_>,
         applied: &Applied,
     ) {
@@ -116,13 +177,12 @@ impl Audit {
         if deeds.is_empty() {
             return;
         }
-        let (session, identities) = conn.who();
-        let users: Arc<str> = users(state, &identities).into();
+        let users: Arc<str> = users(state, &writer.identities).into();
         for deed in deeds {
             self.put(Record {
-                session: Some(session),
+                session: Some(writer.session),
                 users: Arc::clone(&users),
-                ip: Some(conn.peer.ip()),
+                ip: Some(writer.ip),
                 deed,
                 is_invoked: false,
             });

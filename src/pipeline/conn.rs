@@ -12,6 +12,7 @@ use jute::{Encode as _, ErrorCode, OpCode, frame, text};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use super::audit::Writer;
 use super::barrier::Round;
 use super::namespaces::Run;
 use crate::auth::{Identities, Identity, textual};
@@ -90,12 +91,14 @@ pub(super) enum Slot {
 }
 
 /// Statistics for `cons`, and for the latencies.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ConnStats {
     pub received: u64,
     pub sent: u64,
     pub last_op: Option<OpCode>,
+    /// Of the last request that has one of its own, which a ping has not; -1 before.
     pub last_xid: i32,
+    /// -1 before anything was answered.
     pub last_zxid: i64,
     pub last_latency_us: u64,
     pub min_latency_us: u64,
@@ -104,6 +107,24 @@ pub struct ConnStats {
     pub answered: u64,
     /// Wall clock, ms.
     pub last_response_ms: i64,
+}
+
+impl Default for ConnStats {
+    fn default() -> Self {
+        Self {
+            received: 0,
+            sent: 0,
+            last_op: None,
+            last_xid: -1,
+            last_zxid: -1,
+            last_latency_us: 0,
+            min_latency_us: 0,
+            max_latency_us: 0,
+            sum_latency_us: 0,
+            answered: 0,
+            last_response_ms: 0,
+        }
+    }
 }
 
 /// The part that the connection's task shares with whoever applies.
@@ -238,10 +259,14 @@ impl Conn {
         }
     }
 
-    /// The session, and what its client has proven.
-    pub(super) fn who(&self) -> (SessionId, Identities) {
+    /// Whose writes come by it.
+    pub(super) fn writer(&self) -> Writer {
         let inner = self.inner.lock();
-        (inner.session, Arc::clone(&inner.identities))
+        Writer {
+            session: inner.session,
+            identities: Arc::clone(&inner.identities),
+            ip: self.peer.ip(),
+        }
     }
 
     #[must_use]
@@ -337,7 +362,9 @@ impl Inner {
         let stats = &mut self.stats;
         stats.sent += 1;
         stats.last_op = Some(op);
-        stats.last_xid = xid;
+        if xid >= 0 {
+            stats.last_xid = xid;
+        }
         stats.last_zxid = zxid.0;
         stats.last_latency_us = latency_us;
         stats.min_latency_us = match stats.answered {

@@ -283,13 +283,22 @@ impl Finish<'_> {
             return;
         }
         let origin = applied.answers.unwrap_or(request.origin);
-        if origin.server == self.core.settings.server
-            && let Some(conn) = self.connections.by_id.get(&origin.conn).map(Arc::clone)
-        {
-            if let Some(audit) = self.core.audit.get() {
-                audit.written(state, &conn, request, &applied);
+        if origin.server != self.core.settings.server {
+            return;
+        }
+        let audit = self.core.audit.get();
+        match self.connections.by_id.get(&origin.conn).map(Arc::clone) {
+            Some(conn) => {
+                if let Some(audit) = audit {
+                    audit.written(state, &conn.writer(), request, &applied);
+                }
+                self.answer(state, &conn, origin.xid, request, &applied);
             }
-            self.answer(state, &conn, origin.xid, request, &applied);
+            None => self.connections.gone.applied(origin.conn, |writer| {
+                if let Some(audit) = audit {
+                    audit.written(state, writer, request, &applied);
+                }
+            }),
         }
     }
 
@@ -366,7 +375,12 @@ impl Finish<'_> {
         if self.core.settings.is_ensemble() {
             record_us(&self.core.counters.measures.own_write, latency_us, 1);
         }
-        self.count_answer(&mut inner, xid, op, applied.zxid, latency_us);
+        // Upstream's log has an error in the place of a write that failed, and `cons` tells of that.
+        let told = match applied.result {
+            Ok(_) => op,
+            Err(_) => OpCode(-1),
+        };
+        self.count_answer(&mut inner, xid, told, applied.zxid, latency_us);
         if op == OpCode::CLOSE_SESSION {
             inner.close = Some(Close::AfterFlush);
             inner.in_flight.clear();

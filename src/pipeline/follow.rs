@@ -317,7 +317,8 @@ impl Core {
             reconfiguring
                 .is_some_and(|origin| origin.server == self.settings.server && origin.conn == id)
         };
-        let connections = self.connections.lock();
+        let mut connections = self.connections.lock();
+        connections.gone.keep_only(waits);
         let mut lost = 0;
         // Local sessions whose createSession has not been sent.
         let mut upgrades = HashSet::default();

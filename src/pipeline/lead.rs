@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,6 +52,8 @@ struct PeerLink {
     /// Ends the link that is served.
     current: Mutex<Option<CancellationToken>>,
     outgoing: Mutex<Option<mpsc::Sender<Message>>>,
+    /// When it was opened, by the wall clock in ms; 0 while there is none.
+    begun_ms: AtomicI64,
     /// Held by whoever serves the link.
     received: tokio::sync::Mutex<Received>,
 }
@@ -397,6 +399,7 @@ async fn serve(core: &Arc<Core>, mut link: Link) -> std::io::Result<()> {
     }
     let (outgoing, incoming) = mpsc::channel(OUTGOING_MAX);
     *place.outgoing.lock() = Some(outgoing.clone());
+    place.begun_ms.store(wall_clock_ms(), Ordering::Relaxed);
     let serving = serve_open(core, &mut link, &mut received, outgoing, incoming);
     let ended = tokio::select! {
         ended = serving => ended,
@@ -404,7 +407,17 @@ async fn serve(core: &Arc<Core>, mut link: Link) -> std::io::Result<()> {
         () = token.cancelled() => Ok(()),
     };
     *place.outgoing.lock() = None;
+    place.begun_ms.store(0, Ordering::Relaxed);
     ended
+}
+
+impl Core {
+    /// When the link of another server to this one was opened, by the wall clock in ms; 0 when there
+    /// is none.
+    #[must_use]
+    pub fn link_begun_ms(&self, peer: u64) -> i64 {
+        self.links.of(peer).begun_ms.load(Ordering::Relaxed)
+    }
 }
 
 async fn serve_open(

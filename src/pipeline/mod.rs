@@ -155,6 +155,9 @@ pub const LEASE_STEP_MS: i64 = 50;
 /// Connections in a millisecond of a process's life for which ids are unique among processes.
 const CONN_BITS: u32 = 20;
 
+/// Upstream's buffer for answers to four-letter words.
+const WORD_PACKET_BYTES: usize = 8192;
+
 /// Requests of one connection that may be in flight; beyond it the connection is not read from.
 pub const IN_FLIGHT_MAX: usize = 1000;
 
@@ -163,6 +166,8 @@ pub const IN_FLIGHT_MAX: usize = 1000;
 struct Connections {
     by_id: HashMap<ConnId, Arc<Conn>>,
     by_session: HashMap<SessionId, ConnId>,
+    /// For the audit log; nobody without one.
+    gone: audit::Gone,
 }
 
 /// Counters that four-letter words and metrics show.
@@ -180,8 +185,8 @@ pub struct Counters {
     pub connections_rejected: AtomicU64,
     pub outbox_overflows: AtomicU64,
     pub events_sent: AtomicU64,
-    /// Connect requests; a four-letter word is none.
-    pub connects: AtomicU64,
+    /// A four-letter word is none.
+    pub connect_requests: AtomicU64,
     pub sessionless_expired: AtomicU64,
     pub bytes_received: AtomicU64,
     pub auth_failed: AtomicU64,
@@ -204,7 +209,7 @@ impl Counters {
             &self.connections_rejected,
             &self.outbox_overflows,
             &self.events_sent,
-            &self.connects,
+            &self.connect_requests,
             &self.sessionless_expired,
             &self.bytes_received,
         ] {
@@ -635,10 +640,19 @@ impl Core {
                     < self.settings.outstanding_max)
     }
 
-    /// Four-letter words count as received packets.
-    pub fn count_word(&self) {
+    /// A four-letter word counts as a packet that was received.
+    pub fn count_word(&self, conn: &Conn) {
+        conn.lock().stats.received += 1;
         self.counters
             .packets_received
             .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Its answer counts as those that were sent, so many bytes each, but not as its connection's.
+    pub fn count_answer_to_word(&self, bytes: usize) {
+        let packets = bytes.div_ceil(WORD_PACKET_BYTES) as u64;
+        self.counters
+            .packets_sent
+            .fetch_add(packets, Ordering::Relaxed);
     }
 }

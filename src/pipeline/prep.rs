@@ -173,6 +173,10 @@ impl Core {
         let _state = self.state.read();
         let mut connections = self.connections.lock();
         connections.by_id.remove(&conn.id);
+        if self.audit.get().is_some() {
+            let writes = conn.writes_in_flight();
+            connections.gone.remember(conn.id, conn.writer(), writes);
+        }
         let mut inner = conn.lock();
         let waiting = inner.in_flight.len() as u64;
         inner.in_flight.clear();
@@ -200,10 +204,12 @@ impl Core {
         clamp_timeout_ms: impl FnOnce(i32) -> i32,
     ) -> Result<(), FrameError> {
         let request: ConnectRequest<'_> = Reader::new(body).read()?;
-        self.counters
-            .packets_received
-            .fetch_add(1, Ordering::Relaxed);
-        self.counters.connects.fetch_add(1, Ordering::Relaxed);
+        for counter in [
+            &self.counters.packets_received,
+            &self.counters.connect_requests,
+        ] {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
         let state = self.state.read();
         if request.last_zxid_seen > state.zxid().0 {
             let (seen, own) = (request.last_zxid_seen, state.zxid().0);
@@ -369,7 +375,7 @@ struct Turn<'a> {
     close: Option<Close>,
     received: u64,
     answered: u64,
-    last: Option<(i32, OpCode)>,
+    last: Option<(i32, OpCode, Bytes)>,
     /// Where the last reply to a read begins in `out`.
     last_reply: usize,
     /// Where the turn's replies begin in `out`, and what is between them that is none.
@@ -448,7 +454,7 @@ impl<'a> Turn<'a> {
                 self.deaf = true;
                 if self.in_flight == 0 {
                     put_header(xid, state.zxid().0, ErrorCode::OK, self.out);
-                    self.answer(xid, op);
+                    self.answer(xid, op, body);
                     self.close = Some(Close::AfterFlush);
                 } else {
                     self.enqueue(Slot::Close { xid, since });
@@ -457,10 +463,10 @@ impl<'a> Turn<'a> {
             Road::Write | Road::Read
                 if self.read_only && (road == Road::Write || op == OpCode::SYNC) =>
             {
-                self.refuse(state, xid, op, ErrorCode::NOT_READ_ONLY);
+                self.refuse(state, xid, op, body, ErrorCode::NOT_READ_ONLY);
             }
             Road::Write if !op::is_decodable(op, &body) => {
-                self.refuse(state, xid, op, ErrorCode::MARSHALLING_ERROR);
+                self.refuse(state, xid, op, body, ErrorCode::MARSHALLING_ERROR);
             }
             Road::Write => {
                 let attach = self.attach_for(op, &body);
@@ -495,7 +501,7 @@ impl<'a> Turn<'a> {
                 let reply = &self.out[self.last_reply..];
                 let namespaces = &self.core.counters.measures.namespaces;
                 namespaces.read(&mut self.reads, op, &body, reply);
-                self.answer(xid, op);
+                self.answer(xid, op, body);
             }
             Road::Read => {
                 let identities = Arc::clone(&self.identities);
@@ -557,10 +563,10 @@ impl<'a> Turn<'a> {
     }
 
     /// Answers with an error, in its turn.
-    fn refuse(&mut self, state: &State, xid: i32, op: OpCode, code: ErrorCode) {
+    fn refuse(&mut self, state: &State, xid: i32, op: OpCode, body: Bytes, code: ErrorCode) {
         if self.in_flight == 0 {
             put_header(xid, state.zxid().0, code, self.out);
-            self.answer(xid, op);
+            self.answer(xid, op, body);
         } else {
             self.enqueue(Slot::Refused {
                 xid,
@@ -580,9 +586,9 @@ impl<'a> Turn<'a> {
             .fetch_add(1, Ordering::Relaxed);
     }
 
-    fn answer(&mut self, xid: i32, op: OpCode) {
+    fn answer(&mut self, xid: i32, op: OpCode, body: Bytes) {
         self.answered += 1;
-        self.last = Some((xid, op));
+        self.last = Some((xid, op, body));
     }
 
     /// auth and sasl are answered on arrival, past everything in flight, and with zxid 0.
@@ -656,15 +662,15 @@ impl<'a> Turn<'a> {
             let each_ms = ms(latency) / len as f64;
             counters.measures.read_apply.record_many(each_ms, len);
         }
-        if let Some((xid, op)) = self.last
+        if let Some((xid, op, body)) = &self.last
             && self.core.slow.is_slow(latency_us)
         {
             let answered = Answered {
                 session: self.session,
                 client: self.conn.peer,
-                xid,
-                op,
-                body: &[],
+                xid: *xid,
+                op: *op,
+                body,
             };
             self.core.slow.say_read(&answered, 0, latency);
         }
@@ -672,7 +678,7 @@ impl<'a> Turn<'a> {
         let mut inner: parking_lot::MutexGuard<'_, Inner> = self.conn.lock();
         inner.reads = self.reads;
         inner.stats.received += self.received;
-        if let Some((xid, op)) = self.last {
+        if let Some((xid, op, _)) = self.last {
             // The last one stands for those of its turn.
             let bytes = self.out.len().checked_sub(self.last_reply);
             if let Some(bytes) = bytes.and_then(|bytes| bytes.checked_sub(frame::HEADER_LEN)) {
@@ -685,8 +691,9 @@ impl<'a> Turn<'a> {
                 latency_us,
                 wall_clock_ms(),
             );
-            inner.stats.sent += self.answered - 1;
+            inner.stats.sent -= 1;
         }
+        inner.stats.sent += self.answered;
         if let Some(close) = self.close
             && inner.close.is_none()
         {

@@ -156,9 +156,11 @@ impl Machine for Replica {
         let mut state = self.core.state.write();
         let cut = state.freeze();
         self.core.note_cut(&state, wall_clock_ms());
+        let zxid = state.zxid();
         drop(state);
         Box::new(Source {
             core: Arc::clone(&self.core),
+            zxid,
             cut,
         })
     }
@@ -179,10 +181,15 @@ impl Machine for Replica {
 /// Walks the frozen state, one block under one read guard.
 struct Source {
     core: Arc<Core>,
+    zxid: Zxid,
     cut: SnapshotCut,
 }
 
 impl SnapshotSource for Source {
+    fn zxid(&self) -> Zxid {
+        self.zxid
+    }
+
     fn next_block(&mut self, out: &mut Vec<u8>) -> bool {
         self.core.state.read().next_block(&mut self.cut, out)
     }

@@ -8,7 +8,7 @@ use metrics::{Counter, counter};
 use parking_lot::Mutex;
 
 use crate::op;
-use crate::types::SessionId;
+use crate::types::{SessionId, ms_of};
 
 /// Lines in a second; those that are left out are counted in the next line.
 const LINES_PER_SECOND: u32 = 10;
@@ -41,7 +41,6 @@ pub(super) struct Answered<'a> {
     pub client: SocketAddr,
     pub xid: i32,
     pub op: OpCode,
-    /// Empty when nobody has kept it.
     pub body: &'a [u8],
 }
 
@@ -95,7 +94,7 @@ impl SlowLog {
         };
         let ms = |wanted| {
             let found = stages.iter().find(|(stage, _)| *stage == wanted);
-            found.map(|(_, took)| took.as_millis())
+            found.map(|(_, took)| ms_of(*took))
         };
         let total: Duration = stages.iter().map(|(_, took)| *took).sum();
         tracing::warn!(
@@ -104,7 +103,7 @@ impl SlowLog {
             xid = answered.xid,
             op = answered.op.name().unwrap_or_default(),
             path = op::path_of(answered.op, answered.body),
-            total_ms = total.as_millis(),
+            total_ms = ms_of(total),
             slowest = STAGES[at].1,
             queue_ms = ms(Stage::Queue),
             commit_ms = ms(Stage::Commit),

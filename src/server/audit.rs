@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::admin::own_user;
 use crate::config::AuditConfig;
 use crate::op::audit::Deed;
 use crate::pipeline::{AUDIT_WAITING_MAX, Audit, Record};
@@ -54,33 +55,24 @@ impl AuditLog {
         }))
     }
 
-    /// The only lines of a server that could not start.
+    /// The only line of a server that could not start.
     pub(super) fn start_failed(&self) {
         self.audit
             .put_own(Deed::of_server("serverStart", false), false);
-        self.stop();
+        self.wait_for_end();
     }
 
     /// The last line; returns once it is written.
     pub(super) fn stop(&self) {
         self.audit
             .put_own(Deed::of_server("serverStop", true), true);
-        // The line that says so ends the writer.
+        self.wait_for_end();
+    }
+
+    /// The line that says so ends the writer.
+    fn wait_for_end(&self) {
         let _ = self.ended.recv_timeout(END_LIMIT);
     }
-}
-
-/// The user that this process runs as.
-fn own_user() -> String {
-    use std::os::unix::fs::MetadataExt as _;
-    let uid = fs::metadata("/proc/self").map_or(0, |own| own.uid());
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid.to_string()).then(|| name.to_owned())
-    });
-    name.unwrap_or_else(|| uid.to_string())
 }
 
 enum Sink {
@@ -95,7 +87,7 @@ impl Sink {
             let mut next = Some(first);
             let mut is_last = false;
             while let Some(record) = next {
-                is_last |= record.is_invoked;
+                is_last |= record.is_last();
                 self.put(&record);
                 next = waiting.try_recv().ok();
             }

@@ -25,6 +25,8 @@ use crate::types::SessionId;
 const READ_BYTES_IDLE: usize = 4 << 10;
 /// Receive buffer of a connection that fills the small one.
 const READ_BYTES_BUSY: usize = 64 << 10;
+/// Of the answer to a word, so much has to be read within `nio.sessionlessCnxnTimeout`.
+const ANSWER_PART_BYTES: usize = 64 << 10;
 /// Send buffers larger than this are given back when they are empty.
 const KEEP_BYTES_MAX: usize = 64 << 10;
 
@@ -37,6 +39,8 @@ enum Ended {
     ByUs,
     #[error("no session within the time-out")]
     Sessionless,
+    #[error("the answer to a word is not read")]
+    Slow,
     #[error(transparent)]
     Frame(#[from] frame::FrameError),
     #[error(transparent)]
@@ -58,6 +62,7 @@ impl Ended {
             }
             Self::ByClient
             | Self::Sessionless
+            | Self::Slow
             | Self::Frame(_)
             | Self::Request(_)
             | Self::Io(_) => measures.dropped.increment(1),
@@ -107,8 +112,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             Duration::from_millis(self.shared.config().sessionless_cnxn_timeout_ms.into());
         match tokio::time::timeout(patience, self.first_frame()).await {
             Ok(first) => {
-                if !first? {
-                    return Ok(());
+                if let Some(answer) = first? {
+                    return self.say(answer, patience).await;
                 }
             }
             Err(_) => {
@@ -133,8 +138,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         }
     }
 
-    /// Handles a four-letter word or the connect request; false after a word.
-    async fn first_frame(&mut self) -> Result<bool, Ended> {
+    /// Handles a four-letter word or the connect request; the answer to a word.
+    async fn first_frame(&mut self) -> Result<Option<words::Answer>, Ended> {
         loop {
             match words::question(self.shared.config(), &self.input) {
                 words::Question::None => {}
@@ -143,12 +148,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                     continue;
                 }
                 question => {
-                    self.shared.core().count_word();
+                    self.shared.core().count_word(self.conn);
                     let sources = &self.shared.sources;
                     let answer = words::answer(sources, self.conn.id, question).await;
-                    self.stream.write_all(answer.text.as_bytes()).await?;
-                    self.stream.shutdown().await?;
-                    return Ok(false);
+                    return Ok(Some(answer));
                 }
             }
             self.cut_frames()?;
@@ -162,10 +165,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                         .max(min)
                 };
                 self.shared.core().connect(self.conn, &first, clamp)?;
-                return Ok(true);
+                return Ok(None);
             }
             self.read().await?;
         }
+    }
+
+    /// Sends the answer to a word, however long it takes while its reader goes on: others may wait
+    /// for the turn that a long one has.
+    async fn say(&mut self, answer: words::Answer, patience: Duration) -> Result<(), Ended> {
+        let bytes = answer.text.as_bytes();
+        self.shared.core().count_answer_to_word(bytes.len());
+        for part in bytes.chunks(ANSWER_PART_BYTES) {
+            let sent = tokio::time::timeout(patience, self.stream.write_all(part)).await;
+            sent.map_err(|_| Ended::Slow)??;
+        }
+        self.stream.shutdown().await?;
+        Ok(())
     }
 
     /// Waits until the session is established or refused. Frames behind the connect request stay

@@ -12,6 +12,7 @@ mod health;
 mod listener;
 mod outage;
 mod reaper;
+mod roles;
 #[cfg(simulation)]
 pub(crate) mod simulated;
 
@@ -188,6 +189,11 @@ impl Server {
             core.serve(Service::Everybody);
         } else {
             let patience = patience(&config);
+            tokio::spawn(roles::say(
+                Arc::clone(&core),
+                Arc::clone(&ensemble),
+                Arc::clone(&config),
+            ));
             tokio::spawn(health::run(
                 Arc::clone(&core),
                 Arc::clone(&ensemble),
@@ -217,7 +223,11 @@ impl Server {
         let mut addresses = Vec::new();
         let shared = listener::Shared::new(sources);
         let until_stop = stopped.clone();
-        let accept = move |listener| {
+        let accept = move |listener: TcpListener| {
+            if let Ok(address) = listener.local_addr() {
+                // Scripts look for this line.
+                tracing::info!("binding to port /{address}");
+            }
             let (shared, stopped) = (Arc::clone(&shared), until_stop.clone());
             tokio::spawn(listener::run(listener, shared, stopped))
         };

@@ -36,6 +36,7 @@ use rocksdb::{
 
 use super::StorageError;
 use super::log::{Log, Opened, Step};
+use crate::types::ms_of;
 
 const FORMAT: u64 = 1;
 const FORMAT_KEY: &str = "format";
@@ -400,7 +401,7 @@ impl Log for RocksLog {
         }
         if took > self.warn_above {
             metrics::counter!("meerkat_slow_fsyncs").increment(1);
-            tracing::warn!(took_ms = took.as_millis(), "writing the log was slow");
+            tracing::warn!(took_ms = ms_of(took), "writing the log was slow");
         }
         Ok(())
     }

@@ -198,6 +198,12 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Where it will be when it is finished.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.target.path
+    }
+
     fn put(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         self.bytes += bytes.len() as u64;
         self.out
