@@ -39,9 +39,9 @@ enum What {
     Import(ImportArgs),
     /// Writes a snapshot that Apache ZooKeeper 3.9 starts from
     Export(ExportArgs),
-    /// Makes a data directory from a snapshot of ours, or from another one as it was at some zxid
+    /// Makes a data directory from a snapshot, or from another one of ours as it was at some zxid
     Restore(RestoreArgs),
-    /// Says what a data directory holds, ours or ZooKeeper's, and whether it is sound
+    /// Says what a data directory or a snapshot holds, ours or ZooKeeper's, and whether it is sound
     Check(CheckArgs),
 }
 

@@ -4,8 +4,8 @@
 //! * [`command`]: the command line and what it prints.
 //! * `import`: Apache ZooKeeper's files become a data directory of ours.
 //! * `export`: ours becomes a snapshot that ZooKeeper starts from.
-//! * `restore`: a snapshot of ours, or a directory as it was at some zxid, becomes a new one.
-//! * `check`: looks at a directory of either kind.
+//! * `restore`: a snapshot, or a directory of ours as it was at some zxid, becomes a new one.
+//! * `check`: looks at a directory or a snapshot of either kind.
 //! * `toolkit`: ZooKeeper's own tools for its files.
 //! * `convert`: ZooKeeper's image of a tree to our state, and back.
 //!

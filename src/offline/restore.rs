@@ -27,7 +27,7 @@ const EPOCH_MAX: i64 = i32::MAX as i64 - EPOCHS_AHEAD;
 
 #[derive(Debug)]
 pub(super) struct Restore {
-    /// A data directory of ours, or one of its snapshots.
+    /// A data directory of ours, or one snapshot.
     pub from: PathBuf,
     pub from_log: PathBuf,
     /// The last transaction that is wanted; `None` for all there are.
