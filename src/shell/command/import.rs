@@ -22,7 +22,10 @@ pub(super) const COMMAND: Command = Command {
     name: "import",
     usage: "[-f] file [path]",
     grammar: Grammar {
-        options: &[Opt::flag("f", "replace the data of znodes that exist already")],
+        options: &[Opt::flag(
+            "f",
+            "replace the data of znodes that exist already, write ACLs whose hash is x",
+        )],
         choice: Choice::Free,
     },
     help: "creates the subtree that export has written, where it was or at another path",
@@ -74,6 +77,22 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
     let paths: Vec<String> = changes.iter().map(|change| change.path().to_owned()).collect();
     for path in &paths {
         checked(path)?;
+    }
+    let masked = changes.iter().find(|change| match change {
+        Change::Create { acl, .. } => subtree::hides_a_hash(acl),
+        _ => false,
+    });
+    if let Some(change) = masked {
+        let what = format!(
+            "The ACL of {} has x instead of a password's hash",
+            change.path()
+        );
+        if !replaces {
+            return Err(Failure::new(format!(
+                "{what}, so it would be nobody's; nothing was imported (-f imports it so)"
+            )));
+        }
+        shell.output.note(&what);
     }
     let existing = subtree::stats(shell, &paths).await?;
     // The root of all is there before anything else.

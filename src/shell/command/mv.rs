@@ -16,6 +16,7 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
     let parsed = call.parse_words(2)?;
     let (source, target) = (checked(&parsed.words[1])?, checked(&parsed.words[2])?);
     let nodes = subtree::read(shell, source).await?;
+    subtree::check_hashes(&nodes, source)?;
     let target = subtree::destination(shell, source, target).await?;
     if subtree::is_within(&target, source) {
         return Err(Failure::new(format!("{target} is within {source}")));

@@ -124,6 +124,28 @@ fn relative(root: &str, path: &str) -> String {
     }
 }
 
+/// Whether an `x` stands for a password's hash: servers show the hash only to those who may read and
+/// administer the node. Such a list is nobody's when it is written.
+pub(super) fn hides_a_hash(acl: &[Acl<'_>]) -> bool {
+    acl.iter().any(|entry| {
+        entry.id.scheme.as_deref() == Some("digest")
+            && entry.id.id.as_deref().is_some_and(|id| id.ends_with(":x"))
+    })
+}
+
+/// Refuses to write what the server has masked.
+pub(super) fn check_hashes(nodes: &[Node], root: &str) -> Result<(), Failure> {
+    let mut lasting = nodes.iter().filter(|node| !node.is_ephemeral());
+    match lasting.find(|node| hides_a_hash(&node.acl)) {
+        None => Ok(()),
+        Some(node) => Err(Failure::new(format!(
+            "The ACL of {} shows x instead of a password's hash; addauth somebody who may read and \
+             administer it",
+            node.path(root)
+        ))),
+    }
+}
+
 /// The changes that create nodes at `root`; ephemeral ones stay with their owners.
 pub(super) fn creations(nodes: &[Node], root: &str) -> Vec<Change> {
     let lasting = nodes.iter().filter(|node| !node.is_ephemeral());
