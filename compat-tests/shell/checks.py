@@ -1,6 +1,7 @@
 """Upstream's shell and ours, line by line.
 
-Both run the same scripts, each against a fresh server of its own, and say the same on stdout and
+Both run the same scripts, each against a fresh server of its own, upstream's against a ZooKeeper, and
+say the same on stdout and
 stderr, show the same prompts and end with the same codes, except where `differences` allows it. What
 ours has beyond upstream is compared with what `own.script` expects, and what only a terminal or a
 broken connection shows is checked in the functions at the end.
@@ -137,6 +138,8 @@ class Kind:
         self.connect = connect
         # What words in scripts stand for.
         self.words = {"SERVER": connect}
+        # What is its servers' own, such as their ports, and what stands for it in a comparison.
+        self.own = {}
 
     def fill(self, line):
         for word, meaning in self.words.items():
@@ -156,8 +159,8 @@ class Kind:
 class Neutral:
     """Replaces what differs from run to run; equal numbers stay equal within one script."""
 
-    def __init__(self, connect):
-        self.connect = connect
+    def __init__(self, kind):
+        self.own = {kind.connect: "SERVER"} | kind.own
         self.numbers = {}
 
     def number(self, text):
@@ -166,12 +169,20 @@ class Neutral:
         return "Z" + str(self.numbers.setdefault(text, len(self.numbers)))
 
     def __call__(self, text):
-        text = JAVA_NOISE.sub("", text).replace(self.connect, "SERVER")
+        text = JAVA_NOISE.sub("", text)
+        for own, name in self.own.items():
+            text = text.replace(own, name)
         text = re.sub(JAVA_DATE, "DATE", text)
         text = re.sub(r"0x([0-9a-f]+)", lambda found: "0x" + self.number(str(int(found[1], 16))), text)
         text = re.sub(r"version=(\w+)", lambda found: "version=" + self.number(found[1]), text)
         text = re.sub(r"zxid: (-?\d+)", lambda found: "zxid: " + self.number(found[1]), text)
-        # The order of a hash table.
+        # The order of a hash table, of paths and of identities.
+        text = re.sub(
+            r"^(Auth scheme: User\n)((?:\w+: .*\n)+)",
+            lambda found: found[1] + "".join(sorted(found[2].splitlines(keepends=True))),
+            text,
+            flags=re.M,
+        )
         return re.sub(
             r"^\[(/[^\]]*)\]$", lambda found: "[" + ", ".join(sorted(found[1].split(", "))) + "]", text, flags=re.M
         )
@@ -179,7 +190,7 @@ class Neutral:
 
 def record(kind, script):
     """Runs a script and returns its steps: each a name, a difference's name or None, and fields."""
-    neutral = Neutral(kind.connect)
+    neutral = Neutral(kind)
     steps = []
     session = None
     number = 0
@@ -312,7 +323,7 @@ def compare(count, differences, theirs, ours):
 
 def own(count, kind, directory):
     """own.script: lines behind `> ` or `$ `, and what is expected of each."""
-    neutral = Neutral(kind.connect)
+    neutral = Neutral(kind)
     blocks = []
     for line in (HERE / "own.script").read_text().splitlines():
         if line.startswith(("> ", "$ ")):
@@ -594,17 +605,23 @@ CHECKS = (
 
 
 def ensemble(count, differences, theirs, ours, directory):
-    """The commands about members. Both shells change the same ensemble, and change it back."""
-    for kind in (theirs, ours):
+    """The commands about members. Each shell changes its own ensemble, and changes it back."""
+    for number, kind in enumerate((theirs, ours)):
         kind.connect = kind.words["SERVER"] = kind.connect.split(",")[0]
-    told = json.loads(ours.run(["-server", "SERVER", "config", "-o", "json"]).stdout.decode().splitlines()[-1])
-    members = [line for line in told["members"] if line.startswith("server.")]
-    files = {"good": "\n".join(members), "key": "clientPort=1", "form": "server.1=a", "observers": members[0]}
-    files["observers"] = re.sub("participant", "observer", files["observers"])
-    for name, lines in files.items():
-        (Path(directory) / name).write_text(lines + "\n")
-    for kind in (theirs, ours):
-        kind.words |= {"MEMBERS": ",".join(members), "DIR": directory}
+        told = json.loads(ours.run(["-server", kind.connect, "config", "-o", "json"]).stdout.decode().splitlines()[-1])
+        members = [line for line in told["members"] if line.startswith("server.")]
+        for member in members:
+            name = member.split("=")[0]
+            for place, port in enumerate(re.findall(r":(\d{4,5})", member)):
+                kind.own[f":{port}"] = f":{name}.{place}"
+        files = {"good": "\n".join(members), "key": "clientPort=1", "form": "server.1=a"}
+        files["observers"] = re.sub("participant", "observer", members[0])
+        home = Path(directory) / f"members{number}"
+        home.mkdir()
+        for name, lines in files.items():
+            (home / name).write_text(lines + "\n")
+        kind.words |= {"MEMBERS": ",".join(members), "DIR": str(home)}
+        kind.own[str(home)] = "DIR"
     script = HERE / "ensemble.script"
     compare(count, differences, record(theirs, script), record(ours, script))
 
