@@ -429,6 +429,10 @@ impl Keeper {
             kind: wire_kind,
         };
         let answer = self.call(OpCode::REMOVE_WATCHES, &request).await;
+        // As upstream: where there is no watch, it does not matter why the server was not asked.
+        if !self.shared.watches.lock().has_any(kinds, path) {
+            return Err(ErrorCode::NO_WATCHER);
+        }
         if let Err(code) = answer
             && !locally
         {
@@ -439,9 +443,6 @@ impl Keeper {
             let path = path.to_owned();
             let removed = *removed;
             self.shared.tell(Notice::WatchRemoved { removed, path });
-        }
-        if removed.is_empty() {
-            return Err(ErrorCode::NO_WATCHER);
         }
         Ok(())
     }
