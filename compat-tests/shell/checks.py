@@ -133,9 +133,11 @@ class Session:
 class Kind:
     """One of the two shells."""
 
-    def __init__(self, command, connect):
+    def __init__(self, command, connect, control):
         self.command = command
         self.connect = connect
+        # Where with-ensemble listens.
+        self.control = control
         # What words in scripts stand for.
         self.words = {"SERVER": connect}
         # What is its servers' own, such as their ports, and what stands for it in a comparison.
@@ -151,6 +153,22 @@ class Kind:
         return subprocess.run(
             self.command + words, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE
         )
+
+    def disturb(self, line):
+        """Has something done to the servers of the ensemble, and returns the answer."""
+        host, port = self.control.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), PATIENCE) as stream, stream.makefile("rw") as lines:
+            lines.write(line + "\n")
+            lines.flush()
+            answer = lines.readline().rstrip("\n")
+        assert answer.startswith("ok"), f"{line}: {answer}"
+        return answer
+
+    def wait_for_role(self, role, server):
+        deadline = time.monotonic() + PATIENCE
+        while not self.disturb(f"role {server}").endswith(role):
+            assert time.monotonic() < deadline, f"server {server} is not {role}"
+            time.sleep(0.05)
 
 
 # ---- what is compared --------------------------------------------------------------------------
@@ -222,7 +240,17 @@ def record(kind, script):
         difference = None
         if line.startswith("@"):
             difference, line = line[1:].split(" ", 1)
-        if line.startswith("= "):
+        if line.startswith("! "):
+            verb, what = line[2:].split(" ", 1)
+            if verb == "event":
+                session.wait_for(lambda text: re.search(what + r".*\n", text))
+                out, err = take(session)
+                steps.append((f"{script.stem}: {line}", None, fields(neutral, out, err)))
+            elif verb in ("read-only", "follower"):
+                kind.wait_for_role(verb, what)
+            else:
+                kind.disturb(line[2:])
+        elif line.startswith("= "):
             options = shlex.split(kind.fill(line[2:]))
             session = Session(kind.command + options)
             number = 0
@@ -583,6 +611,28 @@ def leaves_its_session_unless_told(kind, _):
         assert (done.returncode == 0) == is_there, done
 
 
+def keeps_ephemerals_behind_ctrl_d(kind, home):
+    for end, is_there in (("\x04", True), ("quit\r", False)):
+        shell = Terminal(kind, home)
+        shell.wait_for(r"CONNECTED\) 0\] ")
+        shell.type("create -e /behind x\r")
+        shell.wait_for(r"\) 1\] ")
+        shell.type(end)
+        code = shell.end()
+        assert code == 0, code
+        done = kind.run(["-server", "SERVER", "delete", "/behind"])
+        assert (done.returncode == 0) == is_there, done
+
+
+def starts_at_once(kind, _):
+    """By the processor's time, which other programs do not lengthen: a JVM takes 500 ms and more."""
+    with subprocess.Popen(kind.command + ["-server", kind.connect, "version"], stdout=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, process.returncode
+    assert used.ru_utime + used.ru_stime < 0.2, used
+
+
 def ends_when_nobody_reads(kind, _):
     command = kind.command + ["-server", kind.connect, "ls", "-R", "/"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -600,6 +650,8 @@ CHECKS = (
     takes_its_session_up_again,
     tries_all_servers,
     leaves_its_session_unless_told,
+    keeps_ephemerals_behind_ctrl_d,
+    starts_at_once,
     ends_when_nobody_reads,
 )
 
@@ -626,9 +678,23 @@ def ensemble(count, differences, theirs, ours, directory):
     compare(count, differences, record(theirs, script), record(ours, script))
 
 
+def servers_of_one(count, differences, theirs, ours, name):
+    """A script for one server of an ensemble, which loses it or its quorum."""
+    for kind in (theirs, ours):
+        kind.connect = kind.words["SERVER"] = kind.connect.split(",")[0]
+    script = HERE / f"{name}.script"
+    compare(count, differences, record(theirs, script), record(ours, script))
+
+
+# Scripts that need servers of another kind than the rest; `run` starts them.
+WITH_SERVERS_OF_THEIR_OWN = ("limits", "disconnect", "readonly", "readonly-nolocalsessions")
+
+
 def main():
-    java = Kind(shlex.split(os.environ["JAVA_SHELL"]), os.environ["ZK_CONNECT_JAVA"])
-    ours = Kind([os.environ["MEERKAT_CLI_BIN"]], os.environ["ZK_CONNECT"])
+    java = Kind(
+        shlex.split(os.environ["JAVA_SHELL"]), os.environ["ZK_CONNECT_JAVA"], os.environ.get("ZK_CONTROL_JAVA")
+    )
+    ours = Kind([os.environ["MEERKAT_CLI_BIN"]], os.environ["ZK_CONNECT"], os.environ.get("ZK_CONTROL"))
     os.environ["TZ"] = "America/New_York"
     only = sys.argv[1:]
     count = Count()
@@ -636,7 +702,7 @@ def main():
     mishaps = (AssertionError, OSError, subprocess.TimeoutExpired, ValueError)
 
     def is_wanted(name):
-        return name in only if only else name != "ensemble"
+        return name in only if only else name not in ("ensemble", *WITH_SERVERS_OF_THEIR_OWN)
 
     with tempfile.TemporaryDirectory() as directory:
         # Name and what is to be done.
@@ -645,6 +711,10 @@ def main():
             for script in sorted((HERE / "scripts").glob("*.script"))
         ]
         parts.append(("ensemble", lambda: ensemble(count, differences, java, ours, directory)))
+        parts += [
+            (name, lambda name=name: servers_of_one(count, differences, java, ours, name))
+            for name in WITH_SERVERS_OF_THEIR_OWN
+        ]
         parts.append(("own", lambda: own(count, ours, directory)))
         for name, run in parts:
             if is_wanted(name):
