@@ -449,13 +449,25 @@ def completes_and_remembers(kind, home):
     shell.wait_for(r"\) 3\] ")
     shell.type("addauth digest me:secret\r")
     shell.wait_for(r"\) 4\] ")
+    # A name with a blank gets quotes, or the end of those that are there.
+    shell.type('create "/blank in it" y\r')
+    shell.wait_for(r"\) 5\] ")
+    for typed in ("get /bla", 'get "/blank i'):
+        shell.type(typed + "\t")
+        shell.wait_for(r'get "/blank in it"')
+        shell.type("\r")
+        shell.wait_for(r"\ny\r\n")
+        shell.wait_for(r"\) \d\] ")
+    shell.type("get /completed\r")
+    shell.wait_for(r"\nx\r\n")
+    shell.wait_for(r"\) 8\] ")
     shell.type("\x04")
     code = shell.end()
     assert code == 0, code
     shell = Terminal(kind, home)
     shell.wait_for(r"CONNECTED\) 0\] ")
-    # Arrow up: a line of the run before, and not the one with the password.
-    shell.type("\x1b[A\x1b[A\r")
+    # Arrow up: a line of the run before.
+    shell.type("\x1b[A\r")
     shell.wait_for(r"\nx\r\n")
     shell.type("get /none\r")
     shell.wait_for(r"Node does not exist: /none")

@@ -17,6 +17,7 @@ use rustyline::{CompletionType, Config, Context, Editor, ExternalPrinter, Helper
 use tokio::sync::mpsc;
 
 use super::command;
+use super::words::{self, Unfinished};
 
 /// Bytes in one line of a pipe, above what any server accepts as a request by default.
 const LINE_MAX: u64 = 4 << 20;
@@ -226,16 +227,18 @@ impl Completer for Completions {
         position: usize,
         _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<String>)> {
-        let typed = &line[..position];
-        let start = typed.rfind([' ', '\t', '"', '\'']).map_or(0, |at| at + 1);
-        let word = &typed[start..];
-        if let Some(slash) = word.rfind('/').filter(|_| word.starts_with('/')) {
-            let (dir, prefix) = (&word[..slash], &word[slash + 1..]);
+        let Unfinished { start, quote, text } = words::unfinished(&line[..position]);
+        if let Some(slash) = text.rfind('/').filter(|_| text.starts_with('/')) {
+            let (dir, prefix) = (&text[..slash], &text[slash + 1..]);
             let names = self.children(if dir.is_empty() { "/" } else { dir });
             let names = names.iter().filter(|name| name.starts_with(prefix));
-            return Ok((start, names.map(|name| format!("{dir}/{name}")).collect()));
+            let paths: Vec<String> = names.map(|name| format!("{dir}/{name}")).collect();
+            return Ok((start, words::quoted(&paths, quote)));
         }
-        let names = command::names().filter(|name| name.starts_with(word));
+        if quote.is_some() {
+            return Ok((start, Vec::new()));
+        }
+        let names = command::names().filter(|name| name.starts_with(&text));
         Ok((start, names.map(|name| format!("{name} ")).collect()))
     }
 }
