@@ -17,8 +17,10 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
     subtree::check_hashes(&nodes, source)?;
     let target = subtree::destination(shell, source, target).await?;
     subtree::note_ephemerals(shell, &nodes, source);
-    let changes = subtree::creations(&nodes, &target);
+    let mut changes = subtree::creations(&nodes, &target);
+    let finals = subtree::open_up(shell, &mut changes).await?;
     subtree::apply(shell, &changes).await?;
+    subtree::close_up(shell, finals).await?;
     shell.output.note(&format!("Created {target}"));
     Ok(())
 }

@@ -107,7 +107,9 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
             replace_creation(change, path);
         }
     }
+    let finals = subtree::open_up(shell, &mut changes).await?;
     subtree::apply(shell, &changes).await?;
+    subtree::close_up(shell, finals).await?;
     if left_out > 0 {
         shell
             .output

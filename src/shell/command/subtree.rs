@@ -3,13 +3,15 @@
 //! **Invariant:** no request is above [`REQUEST_BYTES_MAX`], or it holds a single node; servers close
 //! the connection of a client whose request is above `jute.maxbuffer`, 1 MiB by default.
 
+use std::collections::HashSet;
+
 use futures_util::future::join_all;
 use jute::ErrorCode;
-use jute::proto::{Acl, Stat};
+use jute::proto::{Acl, Id, Stat, perms};
 
 use crate::client::Change;
 
-use super::super::path::join;
+use super::super::path::{join, parent};
 use super::{Failure, Shell, walk};
 
 /// Reads in flight together.
@@ -155,6 +157,84 @@ pub(super) fn creations(nodes: &[Node], root: &str) -> Vec<Change> {
         acl: node.acl.clone(),
     });
     changes.collect()
+}
+
+/// Final access control lists, put off until their nodes have their children.
+pub(super) type FinalLists = Vec<(String, Vec<Acl<'static>>)>;
+
+/// Lets the caller create children where the final list might not: each node that gets some, and that
+/// not everybody may create children of, gets an entry for the caller in addition. Returns the final
+/// lists, those of the lowest nodes first.
+pub(super) async fn open_up(
+    shell: &mut Shell,
+    changes: &mut [Change],
+) -> Result<FinalLists, Failure> {
+    let parents: HashSet<String> = changes
+        .iter()
+        .map(|change| parent(change.path()).to_owned())
+        .collect();
+    let mut closed: Vec<(&String, &mut Vec<Acl<'static>>)> = Vec::new();
+    for change in changes {
+        if let Change::Create { path, acl, .. } = change
+            && parents.contains(path)
+            && !acl.iter().any(lets_everybody_create)
+        {
+            closed.push((path, acl));
+        }
+    }
+    if closed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let own = own_entry(shell).await?;
+    let mut finals = FinalLists::new();
+    for (path, acl) in closed {
+        finals.push((path.clone(), acl.clone()));
+        acl.push(own.clone());
+    }
+    finals.sort_by(|(one, _), (other, _)| other.cmp(one));
+    Ok(finals)
+}
+
+/// An entry for whoever this connection is.
+async fn own_entry(shell: &mut Shell) -> Result<Acl<'static>, Failure> {
+    let keeper = shell.keeper.clone();
+    let answer = shell.wait(keeper.who_am_i()).await;
+    let identities = answer.map_err(|code| Failure::refused(code, None))?;
+    // `auth` stands for all that has been proven; an address alone proves nothing.
+    let (scheme, id) = match identities.as_slice() {
+        [(scheme, id)] if scheme == "ip" => (scheme.as_str(), id.as_str()),
+        _ => ("auth", ""),
+    };
+    Ok(Acl {
+        perms: perms::CREATE | perms::ADMIN,
+        id: Id {
+            scheme: Some(scheme.to_owned().into()),
+            id: Some(id.to_owned().into()),
+        },
+    })
+}
+
+fn lets_everybody_create(entry: &Acl<'_>) -> bool {
+    entry.id.scheme.as_deref() == Some("world") && entry.perms & perms::CREATE != 0
+}
+
+/// Sets the lists that [`open_up`] has put off.
+pub(super) async fn close_up(shell: &mut Shell, finals: FinalLists) -> Result<(), Failure> {
+    let keeper = shell.keeper.clone();
+    for portion in finals.chunks(PIPELINE) {
+        let asked = portion
+            .iter()
+            .map(|(path, acl)| keeper.set_acl(path, acl.clone(), -1));
+        let answers = shell.wait(join_all(asked)).await;
+        for ((path, _), answer) in portion.iter().zip(answers) {
+            if let Err(code) = answer {
+                let Failure { text, exit_code } = Failure::refused(code, Some(path));
+                let text = format!("{text}; all is there, but {path} has no ACL of its own yet");
+                return Err(Failure { text, exit_code });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether changes fit into one request.
