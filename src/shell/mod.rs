@@ -29,6 +29,7 @@ use tokio::time;
 use crate::client::{Keeper, Notices};
 
 use arguments::Arguments;
+use command::Progress;
 use failure::{EXIT_FAILED, Failure};
 use input::{Incoming, Input};
 use output::Output;
@@ -59,6 +60,8 @@ struct Shell {
     watch_recursively: bool,
     /// What the command `watch` watches.
     watching: Option<String>,
+    /// How far the running command has come, if it creates many znodes.
+    progress: Option<Progress>,
     /// Of the last command.
     exit_code: u8,
     /// `quit` was said.
@@ -136,6 +139,7 @@ impl Shell {
             print_watches: true,
             watch_recursively: true,
             watching: None,
+            progress: None,
             exit_code: 0,
             has_quit: false,
             is_terminal: false,
@@ -256,6 +260,9 @@ impl Shell {
             Err(failure) => {
                 command::clean_up(self).await;
                 self.report(failure);
+                if let Some(told) = self.progress.take().and_then(Progress::told) {
+                    self.output.note(&told);
+                }
             }
         }
         self.output.flush();

@@ -9,6 +9,8 @@ mod quotas;
 mod subtree;
 mod walk;
 
+pub(super) use subtree::Progress;
+
 /// One command.
 #[derive(Debug)]
 pub(super) struct Command {

@@ -245,7 +245,8 @@ pub(super) fn fit_together(changes: &[Change]) -> bool {
 /// Applies changes in as few requests as possible; each of them is atomic.
 ///
 /// # Errors
-/// The first change that failed; those in the requests before it have been applied.
+/// The first change that failed; those in the requests before it have been applied, and the shell says
+/// how many.
 pub(super) async fn apply(shell: &mut Shell, changes: &[Change]) -> Result<(), Failure> {
     let mut begin = 0;
     while begin < changes.len() {
@@ -258,15 +259,68 @@ pub(super) async fn apply(shell: &mut Shell, changes: &[Change]) -> Result<(), F
             }
             end += 1;
         }
-        let keeper = shell.keeper.clone();
-        let applied = shell.wait(keeper.apply(&changes[begin..end])).await;
-        applied.map_err(|(index, code)| {
-            let path = index.and_then(|index| changes.get(begin + index));
-            Failure::refused(code, path.map(Change::path))
-        })?;
+        apply_together(shell, changes, begin, end).await?;
         begin = end;
     }
+    shell.progress = None;
     Ok(())
+}
+
+async fn apply_together(
+    shell: &mut Shell,
+    changes: &[Change],
+    begin: usize,
+    end: usize,
+) -> Result<(), Failure> {
+    let mut progress = Progress {
+        done: begin,
+        unanswered: end - begin,
+        all: changes.len(),
+    };
+    // Whoever interrupts this future finds it there.
+    shell.progress = Some(progress);
+    let keeper = shell.keeper.clone();
+    let applied = shell.wait(keeper.apply(&changes[begin..end])).await;
+    let Err((index, code)) = applied else {
+        return Ok(());
+    };
+    // Without an answer nobody knows.
+    if !matches!(
+        code,
+        ErrorCode::CONNECTION_LOSS | ErrorCode::SESSION_EXPIRED
+    ) {
+        progress.unanswered = 0;
+    }
+    shell.progress = Some(progress);
+    let path = changes.get(begin + index.unwrap_or(0)).map(Change::path);
+    Err(Failure::refused(code, path))
+}
+
+/// How far a command has come that creates many znodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::shell) struct Progress {
+    done: usize,
+    /// Asked for, and no word about them.
+    unanswered: usize,
+    all: usize,
+}
+
+impl Progress {
+    /// What somebody has to know who repeats the command or cleans up; nothing when nothing was done.
+    pub(in crate::shell) fn told(self) -> Option<String> {
+        let Self {
+            done,
+            unanswered,
+            all,
+        } = self;
+        match (done, unanswered) {
+            (0, 0) => None,
+            (_, 0) => Some(format!("{done} of {all} znodes were created before")),
+            _ => Some(format!(
+                "{done} of {all} znodes were created before, and {unanswered} more perhaps"
+            )),
+        }
+    }
 }
 
 fn size(change: &Change) -> usize {
