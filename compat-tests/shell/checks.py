@@ -367,7 +367,8 @@ def own(count, kind, directory):
             done = kind.run(shlex.split(typed))
             out, err = done.stdout.decode(), done.stderr.decode()
             tail = [f"code {done.returncode}"]
-            out = EVENT.sub("", out).replace(f"Connecting to {kind.connect}\n", "")
+            # Nothing but the answer is on stdout.
+            err = re.sub(r"Connecting to \S+\n", "", EVENT.sub("", err))
         else:
             number += 1
             session.type(typed, number)

@@ -95,7 +95,10 @@ async fn run_shell(arguments: Arguments) -> u8 {
     if let Some(option) = &arguments.incomplete {
         output.note(&format!("Error: no argument found for option {option}"));
     }
-    output.line(&format!("Connecting to {}", arguments.server));
+    if command::answers_programs(&arguments.command) {
+        output.tell_on_stderr();
+    }
+    output.told(&format!("Connecting to {}", arguments.server));
     output.flush();
     let mut shell = match Shell::start(output, &arguments).await {
         Ok(shell) => shell,

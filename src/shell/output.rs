@@ -19,6 +19,8 @@ pub(super) struct Output {
     printer: Option<Box<dyn ExternalPrinter + Send>>,
     stdout_colours: bool,
     stderr_colours: bool,
+    /// What the session tells goes to stderr: stdout is for programs.
+    tells_on_stderr: bool,
     /// Nobody reads stdout any more.
     is_closed: bool,
 }
@@ -41,12 +43,18 @@ impl Output {
             printer: None,
             stdout_colours: wanted && io::stdout().is_terminal(),
             stderr_colours: wanted && io::stderr().is_terminal(),
+            tells_on_stderr: false,
             is_closed: false,
         }
     }
 
     pub(super) fn set_printer(&mut self, printer: Box<dyn ExternalPrinter + Send>) {
         self.printer = Some(printer);
+    }
+
+    /// Leaves stdout to what the command answers.
+    pub(super) fn tell_on_stderr(&mut self) {
+        self.tells_on_stderr = true;
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -62,6 +70,15 @@ impl Output {
     pub(super) fn line(&mut self, text: &str) {
         self.raw(text.as_bytes());
         self.raw(b"\n");
+    }
+
+    /// A line about the session.
+    pub(super) fn told(&mut self, text: &str) {
+        if self.tells_on_stderr {
+            self.note(text);
+        } else {
+            self.line(text);
+        }
     }
 
     /// Bytes on stdout, as they are.
@@ -92,6 +109,11 @@ impl Output {
 
     /// An event's block, above the line that is being edited if there is one.
     pub(super) fn event(&mut self, text: &str) {
+        if self.tells_on_stderr {
+            let title = paint(self.stderr_colours, Colour::Yellow, "WATCHER::");
+            self.note(&format!("\n{title}\n\n{text}"));
+            return;
+        }
         let title = self.paint(Colour::Yellow, "WATCHER::");
         let block = format!("\n{title}\n\n{text}\n");
         self.flush();

@@ -157,6 +157,24 @@ pub(super) async fn run(shell: &mut Shell, words: &[String]) -> Result<(), Failu
     Ok(())
 }
 
+/// Whether programs read what these words print: upstream prints what the session tells between it.
+pub(super) fn answers_programs(words: &[String]) -> bool {
+    let Some(command) = words.first().and_then(|name| find(name)) else {
+        return false;
+    };
+    if command.origin == Origin::Ours {
+        return true;
+    }
+    let form = match command.name {
+        name if name == who_am_i::COMMAND.name => who_am_i::form_of(words),
+        _ => match command.grammar.parse(words) {
+            Ok(parsed) => form(&parsed),
+            Err(error) => Err(error.into()),
+        },
+    };
+    form == Ok(Form::Json)
+}
+
 /// Undoes what a command has set up that did not get to its end.
 pub(super) async fn clean_up(shell: &mut Shell) {
     // Without a connection there is nothing to undo.
@@ -272,10 +290,14 @@ fn path_or_root(parsed: &Parsed) -> Result<&str, Failure> {
 
 /// What `-o` says.
 fn form(parsed: &Parsed) -> Result<Form, Failure> {
-    match parsed.value("o") {
-        None | Some("text") => Ok(Form::Text),
-        Some("json") => Ok(Form::Json),
-        Some(other) => Err(Failure::new(format!("-o takes json or text, not {other}"))),
+    parsed.value("o").map_or(Ok(Form::Text), form_named)
+}
+
+fn form_named(name: &str) -> Result<Form, Failure> {
+    match name {
+        "text" => Ok(Form::Text),
+        "json" => Ok(Form::Json),
+        other => Err(Failure::new(format!("-o takes json or text, not {other}"))),
     }
 }
 
