@@ -379,7 +379,8 @@ def own(count, kind, directory):
         found += tail
         found = [re.sub(r"\d+-\d+-\d+T[\d:.]+Z", "TIME", text).rstrip() for text in found]
         found = [re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", text) for text in found]
-        found = [re.sub(r'("(?:ctime|mtime|cZxid|mZxid|pZxid|zxid)":)\d+', r"\1N", text) for text in found]
+        found = [re.sub(r'("\w+Zxid":)"0x\w+"', r'\1"HEX"', text) for text in found]
+        found = [re.sub(r'("(?:ctime|mtime)":)\d+', r"\1N", text) for text in found]
         wanted = [text.rstrip() for text in expected]
         count.step(f"own: {line}", None if found == wanted else f"   wanted: {wanted}\n   found:  {found}")
     session.end()
@@ -624,6 +625,24 @@ def leaves_its_session_unless_told(kind, _):
         assert (done.returncode == 0) == is_there, done
 
 
+def speaks_json_alone(kind, _):
+    """Whatever the session tells, stdout can be parsed; and data that is no text comes as base64."""
+    assert kind.run(["-server", "SERVER", "create", "/json", "x"]).returncode == 0
+    command = kind.command + ["-server", kind.connect, "watch", "-d", "-n", "1", "-o", "json", "/json"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for line in process.stderr:
+            if line == b"Watching /json\n":
+                break
+        assert kind.run(["-server", "SERVER", "set", "-b", "/json", "/w=="]).returncode == 0
+        told = json.loads(process.communicate(timeout=PATIENCE)[0])
+    assert (told["data"], told["dataBase64"]) == (None, "/w=="), told
+    assert re.fullmatch("0x[0-9a-f]+", told["zxid"]), told
+    exported = json.loads(kind.run(["-server", "SERVER", "export", "/json"]).stdout)
+    assert exported["nodes"][0]["dataBase64"] == "/w==", exported
+    got = json.loads(kind.run(["-server", "SERVER", "stat", "-o", "json", "/json"]).stdout)
+    assert got["stat"]["mZxid"] == told["zxid"], (got, told)
+
+
 def keeps_ephemerals_behind_ctrl_d(kind, home):
     for end, is_there in (("\x04", True), ("quit\r", False)):
         shell = Terminal(kind, home)
@@ -663,6 +682,7 @@ CHECKS = (
     takes_its_session_up_again,
     tries_all_servers,
     leaves_its_session_unless_told,
+    speaks_json_alone,
     keeps_ephemerals_behind_ctrl_d,
     starts_at_once,
     ends_when_nobody_reads,

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use jute::proto::{Acl, Stat, perms};
@@ -136,17 +138,16 @@ impl Output {
     }
 
     pub(super) fn stat(&mut self, stat: &Stat) {
-        let zxid = |zxid: i64| format!("{zxid:#x}");
         for (name, value) in [
-            ("cZxid", zxid(stat.czxid)),
+            ("cZxid", hex(stat.czxid)),
             ("ctime", java_date(stat.ctime)),
-            ("mZxid", zxid(stat.mzxid)),
+            ("mZxid", hex(stat.mzxid)),
             ("mtime", java_date(stat.mtime)),
-            ("pZxid", zxid(stat.pzxid)),
+            ("pZxid", hex(stat.pzxid)),
             ("cversion", stat.cversion.to_string()),
             ("dataVersion", stat.version.to_string()),
             ("aclVersion", stat.aversion.to_string()),
-            ("ephemeralOwner", zxid(stat.ephemeral_owner)),
+            ("ephemeralOwner", hex(stat.ephemeral_owner)),
             ("dataLength", stat.data_length.to_string()),
             ("numChildren", stat.num_children.to_string()),
         ] {
@@ -211,17 +212,28 @@ pub(super) fn hex_dump(data: &[u8]) -> String {
 
 // ---- JSON --------------------------------------------------------------------------------------
 
+/// A number of 64 bits, as a string: many readers of JSON round what is above 2^53.
+pub(super) fn hex(number: i64) -> String {
+    format!("{number:#x}")
+}
+
+/// Data under the names that every command uses: text where it is some, and always as it is.
+pub(super) fn data_json(data: Option<&[u8]>) -> (Value, Value) {
+    let text = data.and_then(|data| str::from_utf8(data).ok());
+    (text.into(), data.map(|data| STANDARD.encode(data)).into())
+}
+
 pub(super) fn stat_json(stat: &Stat) -> Value {
     json!({
-        "cZxid": stat.czxid,
+        "cZxid": hex(stat.czxid),
         "ctime": stat.ctime,
-        "mZxid": stat.mzxid,
+        "mZxid": hex(stat.mzxid),
         "mtime": stat.mtime,
-        "pZxid": stat.pzxid,
+        "pZxid": hex(stat.pzxid),
         "cversion": stat.cversion,
         "dataVersion": stat.version,
         "aclVersion": stat.aversion,
-        "ephemeralOwner": stat.ephemeral_owner,
+        "ephemeralOwner": hex(stat.ephemeral_owner),
         "dataLength": stat.data_length,
         "numChildren": stat.num_children,
     })

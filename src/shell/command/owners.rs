@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::client::ask;
 
-use super::super::output::Colour;
+use super::super::output::{Colour, hex};
 use super::walk::Walk;
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Origin, PLAIN, Shell, path_or_root,
@@ -59,7 +59,7 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         let address = addresses.get(&session);
         if form == Form::Json {
             shell.output.json(&json!({
-                "session": format!("{session:#x}"),
+                "session": hex(session),
                 "address": address,
                 "isOwn": own == Some(session),
                 "paths": paths,
@@ -68,7 +68,7 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         }
         let address = address.map_or("address unknown", String::as_str);
         let own = if own == Some(session) { " (this shell)" } else { "" };
-        let id = shell.output.paint(Colour::Cyan, &format!("{session:#x}"));
+        let id = shell.output.paint(Colour::Cyan, &hex(session));
         shell.output.line(&format!("{id} {address}{own}"));
         for path in paths {
             shell.output.line(&format!("    {path}"));

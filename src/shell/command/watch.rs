@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::client::{Event, Notice, WatchKind};
 
-use super::super::output::Colour;
+use super::super::output::{Colour, data_json, hex};
 use super::super::session::event_name;
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Opt, Origin, PLAIN, Shell,
@@ -95,7 +95,7 @@ async fn print(
         // Not by `wait`, which would print events that this command is to print.
         let keeper = shell.keeper.clone();
         data = match keeper.data(&event.path, false).await {
-            Ok((data, _)) => data.map(|data| String::from_utf8_lossy(&data).into_owned()),
+            Ok((data, _)) => data,
             Err(ErrorCode::NO_NODE) => None,
             Err(code) => return Err(Failure::refused(code, Some(&event.path))),
         };
@@ -106,17 +106,21 @@ async fn print(
                 "time": now.to_string(),
                 "type": kind,
                 "path": event.path,
-                "zxid": event.zxid,
+                // Old servers do not tell.
+                "zxid": (event.zxid >= 0).then(|| hex(event.zxid)),
             });
             if with_data {
-                fields["data"] = data.into();
+                let (text, base64) = data_json(data.as_deref());
+                fields["data"] = text;
+                fields["dataBase64"] = base64;
             }
             shell.output.json(&fields);
         }
         Form::Text => {
             let time = shell.output.paint(Colour::Grey, &format!("{now:.3}"));
             let kind = shell.output.paint(Colour::Yellow, &kind);
-            let data = data.map(|data| format!(" {data}")).unwrap_or_default();
+            let data = data.map(|data| format!(" {}", String::from_utf8_lossy(&data)));
+            let data = data.unwrap_or_default();
             let line = format!("{time} {kind} {} zxid: {}{data}", event.path, event.zxid);
             shell.output.line(&line);
         }
