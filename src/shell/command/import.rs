@@ -94,7 +94,7 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         }
         shell.output.note(&what);
     }
-    let existing = subtree::stats(shell, &paths).await?;
+    let existing = subtree::stats(shell, &paths, None).await?;
     // The root of all is there before anything else.
     let taken = existing.iter().find(|(path, _)| path != "/");
     if let Some((path, _)) = taken.filter(|_| !replaces) {

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::client::ask;
 
 use super::super::output::{Colour, hex};
-use super::walk::Walk;
+use super::walk::{Unreadable, Walk};
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Origin, PLAIN, Shell, path_or_root,
     form, subtree,
@@ -35,11 +35,12 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
     let form = form(&parsed)?;
     let root = path_or_root(&parsed)?;
     let mut owned: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    let mut unreadable = Unreadable::default();
     let mut walk = Walk::start(shell, root, false).await?;
     loop {
         let mut portion = Vec::new();
         while portion.len() < PORTION {
-            match walk.next(shell).await? {
+            match walk.next_readable(shell, &mut unreadable).await? {
                 Some(path) => portion.push(path),
                 None => break,
             }
@@ -47,7 +48,7 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         if portion.is_empty() {
             break;
         }
-        for (path, stat) in subtree::stats(shell, &portion).await? {
+        for (path, stat) in subtree::stats(shell, &portion, Some(&mut unreadable)).await? {
             if stat.ephemeral_owner != 0 {
                 owned.entry(stat.ephemeral_owner).or_default().push(path);
             }
@@ -74,7 +75,7 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
             shell.output.line(&format!("    {path}"));
         }
     }
-    Ok(())
+    unreadable.outcome()
 }
 
 /// Where the sessions are connected from, as the servers of the connect string tell.

@@ -12,7 +12,8 @@ use jute::proto::{Acl, Id, Stat, perms};
 use crate::client::Change;
 
 use super::super::path::{join, parent};
-use super::{Failure, Shell, walk};
+use super::walk::{self, Unreadable};
+use super::{Failure, Shell};
 
 /// Reads in flight together.
 const PIPELINE: usize = 64;
@@ -48,10 +49,12 @@ impl Node {
     }
 }
 
-/// The stat of each path that is still there.
+/// The stat of each path that is still there. What cannot be read is a failure without somebody to note
+/// it.
 pub(super) async fn stats(
     shell: &mut Shell,
     paths: &[String],
+    mut unreadable: Option<&mut Unreadable>,
 ) -> Result<Vec<(String, Stat)>, Failure> {
     let keeper = shell.keeper.clone();
     let mut stats = Vec::with_capacity(paths.len());
@@ -59,17 +62,23 @@ pub(super) async fn stats(
         let asked = paths.iter().map(|path| keeper.exists(path, false));
         let answers = shell.wait(join_all(asked)).await;
         for (path, answer) in paths.iter().zip(answers) {
-            let found = answer.map_err(|code| Failure::refused(code, Some(path)))?;
-            stats.extend(found.map(|stat| (path.clone(), stat)));
+            match answer {
+                Ok(found) => stats.extend(found.map(|stat| (path.clone(), stat))),
+                Err(code) => match &mut unreadable {
+                    Some(unreadable) => unreadable.note(shell, path, code)?,
+                    None => return Err(Failure::refused(code, Some(path))),
+                },
+            }
         }
     }
     Ok(stats)
 }
 
-/// Data and stat of each path that is still there.
+/// Data and stat of each path that is still there; likewise.
 pub(super) async fn data(
     shell: &mut Shell,
     paths: &[String],
+    mut unreadable: Option<&mut Unreadable>,
 ) -> Result<Vec<(String, Option<Vec<u8>>, Stat)>, Failure> {
     let keeper = shell.keeper.clone();
     let mut found = Vec::with_capacity(paths.len());
@@ -80,7 +89,10 @@ pub(super) async fn data(
             match answer {
                 Ok((data, stat)) => found.push((path.clone(), data, stat)),
                 Err(ErrorCode::NO_NODE) => {}
-                Err(code) => return Err(Failure::refused(code, Some(path))),
+                Err(code) => match &mut unreadable {
+                    Some(unreadable) => unreadable.note(shell, path, code)?,
+                    None => return Err(Failure::refused(code, Some(path))),
+                },
             }
         }
     }
@@ -96,7 +108,7 @@ pub(super) async fn read(shell: &mut Shell, root: &str) -> Result<Vec<Node>, Fai
         paths.retain(|path| path != "/zookeeper" && !path.starts_with("/zookeeper/"));
     }
     let keeper = shell.keeper.clone();
-    let nodes = data(shell, &paths).await?;
+    let nodes = data(shell, &paths, None).await?;
     let mut read = Vec::with_capacity(nodes.len());
     for nodes in nodes.chunks(PIPELINE) {
         let asked = nodes.iter().map(|(path, ..)| keeper.acl(path));
