@@ -709,6 +709,14 @@ def ensemble(count, differences, theirs, ours, directory):
         kind.own[str(home)] = "DIR"
     script = HERE / "ensemble.script"
     compare(count, differences, record(theirs, script), record(ours, script))
+    # Of one server of the connect string the others are known.
+    other = ours.disturb("addr 2").split()[-1]
+    session = Session(ours.command + ["-server", other])
+    session.type("create -e /held", 1)
+    done = ours.run(["-server", "SERVER", "owners"])
+    session.end()
+    is_well = re.fullmatch(rb"0x\w+ 127\.0\.0\.1:\d+\n    /held\n", done.stdout)
+    count.step("owners of an ensemble", None if is_well else f"   {done}")
 
 
 def servers_of_one(count, differences, theirs, ours, name):
@@ -717,6 +725,13 @@ def servers_of_one(count, differences, theirs, ours, name):
         kind.connect = kind.words["SERVER"] = kind.connect.split(",")[0]
     script = HERE / f"{name}.script"
     compare(count, differences, record(theirs, script), record(ours, script))
+    if name == "limits":
+        done = ours.run(["-server", "SERVER", "create", "-e", "/mine"])
+        assert done.returncode == 0, done
+        done = ours.run(["-server", "SERVER", "owners"])
+        told = "A server does not tell who is connected: its 4lw.commands.whitelist is without cons.\n"
+        is_well = told in done.stderr.decode() and b"address unknown" in done.stdout
+        count.step("owners without cons", None if is_well else f"   {done}")
 
 
 # Scripts that need servers of another kind than the rest; `run` starts them.

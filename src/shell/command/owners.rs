@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::client::ask;
+use crate::client::{Host, ask};
 
 use super::super::output::{Colour, hex};
+use super::config::client_hosts;
 use super::walk::{Unreadable, Walk};
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Origin, PLAIN, Shell, path_or_root,
@@ -16,6 +17,10 @@ use super::{
 
 /// Nodes looked at together.
 const PORTION: usize = 1024;
+/// Servers of a configuration that are asked.
+const SERVERS_MAX: usize = 100;
+/// Of the answer of a server that does not allow the word.
+const NOT_ALLOWED: &str = "is not executed because it is not in the whitelist";
 
 pub(super) const COMMAND: Command = Command {
     name: "owners",
@@ -54,10 +59,15 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
             }
         }
     }
-    let addresses = addresses(shell).await;
+    let Addresses { known, is_refused } = addresses(shell).await;
+    if is_refused && owned.keys().any(|session| !known.contains_key(session)) {
+        shell.output.note(
+            "A server does not tell who is connected: its 4lw.commands.whitelist is without cons.",
+        );
+    }
     let own = shell.keeper.session_id();
     for (session, paths) in owned {
-        let address = addresses.get(&session);
+        let address = known.get(&session);
         if form == Form::Json {
             shell.output.json(&json!({
                 "session": hex(session),
@@ -78,14 +88,39 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
     unreadable.outcome()
 }
 
-/// Where the sessions are connected from, as the servers of the connect string tell.
-async fn addresses(shell: &mut Shell) -> BTreeMap<i64, String> {
+/// Where sessions are connected from.
+struct Addresses {
+    known: BTreeMap<i64, String>,
+    /// A server does not say it.
+    is_refused: bool,
+}
+
+/// What the servers tell: those of the connect string and those of the ensemble's configuration.
+async fn addresses(shell: &mut Shell) -> Addresses {
     let keeper = shell.keeper.clone();
-    let asked = keeper.servers().iter().map(|server| ask(server, "cons"));
+    let mut servers = keeper.servers().to_vec();
+    // Who may not read it asks those that he knows.
+    if let Ok((Some(text), _)) = shell.wait(keeper.config(false)).await {
+        let members = client_hosts(&String::from_utf8_lossy(&text));
+        servers.extend(members.into_iter().take(SERVERS_MAX));
+    }
+    servers.sort_by_key(Host::to_string);
+    servers.dedup();
+    let asked = servers.iter().map(|server| ask(server, "cons"));
     let answers = shell.wait(join_all(asked)).await;
-    // A server that is down or does not allow the word knows nothing.
-    let lines = answers.iter().filter_map(|answer| answer.as_deref().ok());
-    lines.flat_map(str::lines).filter_map(connection).collect()
+    // A server that is down knows nothing.
+    let answers: Vec<&str> = answers
+        .iter()
+        .filter_map(|answer| answer.as_deref().ok())
+        .collect();
+    Addresses {
+        known: answers
+            .iter()
+            .flat_map(|answer| answer.lines())
+            .filter_map(connection)
+            .collect(),
+        is_refused: answers.iter().any(|answer| answer.contains(NOT_ALLOWED)),
+    }
 }
 
 /// Session and address of a line such as ` /127.0.0.1:4711[1](queued=0,…,sid=0x1001,…)`.
