@@ -44,6 +44,7 @@ pub(super) struct Input {
     prompts: blocking::SyncSender<String>,
     incoming: mpsc::Receiver<Incoming>,
     is_terminal: bool,
+    is_edited: bool,
 }
 
 impl Input {
@@ -74,12 +75,18 @@ impl Input {
             prompts,
             incoming,
             is_terminal,
+            is_edited: is_terminal && !is_dumb(),
         };
         Ok((input, printer))
     }
 
     pub(super) fn is_terminal(&self) -> bool {
         self.is_terminal
+    }
+
+    /// Whether Ctrl-C at the prompt is a key, which the line editor sees; otherwise it is a signal.
+    pub(super) fn is_edited(&self) -> bool {
+        self.is_edited
     }
 
     /// Asks for the next line.
@@ -91,6 +98,14 @@ impl Input {
     pub(super) async fn next(&mut self) -> Incoming {
         self.incoming.recv().await.unwrap_or(Incoming::End)
     }
+}
+
+/// Terminals on which the line editor only reads lines.
+fn is_dumb() -> bool {
+    let term = env::var_os("TERM").unwrap_or_default();
+    ["dumb", "cons25", "emacs"]
+        .iter()
+        .any(|dumb| term.eq_ignore_ascii_case(dumb))
 }
 
 // ---- a pipe ------------------------------------------------------------------------------------

@@ -195,10 +195,13 @@ impl Shell {
 
     /// The next line; events are printed and completions answered meanwhile.
     async fn next_line(&mut self, input: &mut Input) -> Option<Result<String, Failure>> {
+        // Once a command has asked for them, signals do not end the process any more.
+        let is_signal = self.is_terminal && !input.is_edited();
         loop {
             tokio::select! {
                 biased;
                 Some(notice) = self.notices.next() => self.print_notice(&notice),
+                _ = tokio::signal::ctrl_c(), if is_signal => return None,
                 incoming = input.next() => match incoming {
                     Incoming::Line(line) => return Some(Ok(line)),
                     Incoming::TooLong => {

@@ -391,6 +391,17 @@ impl Keeper {
             .map(drop)
     }
 
+    /// Whether this session has set such a watch.
+    #[must_use]
+    pub fn has_watch(&self, path: &str, kind: WatchKind) -> bool {
+        self.shared.watches.lock().has_any(&[kind], path)
+    }
+
+    /// Hears no more of such a watch, whatever the server knows of it.
+    pub fn forget_watch(&self, path: &str, kind: WatchKind) {
+        self.shared.watches.lock().forget(&[kind], path);
+    }
+
     /// Removes the watches of a kind at a path, or of all kinds; the notices tell which. With
     /// `locally` a server that cannot be asked is no obstacle.
     ///

@@ -1,8 +1,11 @@
 //! `watch [-d] [-n count] [path]`: prints changes until Ctrl-C. Beyond upstream.
 
-use jute::ErrorCode;
+use std::time::Duration;
+
 use jiff::Timestamp;
+use jute::ErrorCode;
 use serde_json::json;
+use tokio::time;
 
 use crate::client::{Event, Notice, WatchKind};
 
@@ -12,6 +15,9 @@ use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Opt, Origin, PLAIN, Shell,
     path_or_root, form, subtree,
 };
+
+/// How long somebody who has typed Ctrl-C waits for a server that does not answer.
+const END_LIMIT: Duration = Duration::from_millis(500);
 
 pub(super) const COMMAND: Command = Command {
     name: "watch",
@@ -40,9 +46,11 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         None => u64::MAX,
     };
     let keeper = shell.keeper.clone();
+    // One that addWatch has set outlives the command.
+    let had_one = keeper.has_watch(root, WatchKind::PersistentRecursive);
     let armed = shell.wait(keeper.add_watch(root, true)).await;
     armed.map_err(|code| Failure::refused(code, Some(root)))?;
-    shell.watching = Some(root.to_owned());
+    shell.watching = (!had_one).then(|| root.to_owned());
     shell.output.note(&format!("Watching {root}"));
     while left > 0 && !shell.output.is_closed() {
         let Some(notice) = shell.notices.next().await else {
@@ -72,7 +80,11 @@ pub(super) async fn end(shell: &mut Shell) -> Result<(), Failure> {
     };
     let keeper = shell.keeper.clone();
     let kind = Some(WatchKind::PersistentRecursive);
-    let removed = keeper.remove_watches(&root, kind, false).await;
+    let removed = keeper.remove_watches(&root, kind, false);
+    let Ok(removed) = time::timeout(END_LIMIT, removed).await else {
+        keeper.forget_watch(&root, WatchKind::PersistentRecursive);
+        return Ok(());
+    };
     // What came until now is printed as any event is.
     while let Some(notice) = shell.notices.poll_next() {
         if !matches!(&notice, Notice::WatchRemoved { path, .. } if *path == root) {
