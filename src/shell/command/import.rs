@@ -1,5 +1,6 @@
 //! `import [-f] file [path]`: creates what [`export`](super::export) has written. Beyond upstream.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
 
@@ -95,17 +96,20 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         shell.output.note(&what);
     }
     let existing = subtree::stats(shell, &paths, None).await?;
+    let existing: HashSet<String> = existing.into_iter().map(|(path, _)| path).collect();
     // The root of all is there before anything else.
-    let taken = existing.iter().find(|(path, _)| path != "/");
-    if let Some((path, _)) = taken.filter(|_| !replaces) {
+    let mut taken = paths.iter().filter(|path| *path != "/" && existing.contains(*path));
+    if let Some(path) = taken.next().filter(|_| !replaces) {
         return Err(Failure::new(format!(
             "Node already exists: {path}; nothing was imported (-f replaces data)"
         )));
     }
-    for (path, _) in &existing {
-        for change in &mut changes {
-            replace_creation(change, path);
-        }
+    if !replaces && existing.contains("/") {
+        changes.retain(|change| change.path() != "/");
+        shell.output.note("The data of / is left as it is (-f replaces data)");
+    }
+    for change in &mut changes {
+        replace_creation(change, &existing);
     }
     let finals = subtree::open_up(shell, &mut changes).await?;
     subtree::apply(shell, &changes).await?;
@@ -188,9 +192,9 @@ fn permissions(letters: &str) -> Option<i32> {
 }
 
 /// A node that is there already gets the data.
-fn replace_creation(change: &mut Change, existing: &str) {
+fn replace_creation(change: &mut Change, existing: &HashSet<String>) {
     if let Change::Create { path, data, .. } = change
-        && path == existing
+        && existing.contains(path)
     {
         *change = Change::SetData {
             path: std::mem::take(path),
