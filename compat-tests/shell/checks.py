@@ -358,6 +358,8 @@ def own(count, kind, directory):
             blocks.append((line, []))
         elif line and not line.startswith("# "):
             blocks[-1][1].append(line)
+    for name, value in (("hex", "0x100000\nzookeeper.request.timeout=5000"), ("no", "1k")):
+        (Path(directory) / f"{name}.properties").write_text(f"jute.maxbuffer={value}\n")
     session = Session(kind.command + ["-server", kind.connect])
     session.out.take(), session.err.take()
     number = 0
@@ -367,8 +369,7 @@ def own(count, kind, directory):
             done = kind.run(shlex.split(typed))
             out, err = done.stdout.decode(), done.stderr.decode()
             tail = [f"code {done.returncode}"]
-            # Nothing but the answer is on stdout.
-            err = re.sub(r"Connecting to \S+\n", "", EVENT.sub("", err))
+            out, err = (re.sub(r"Connecting to \S+\n", "", EVENT.sub("", text)) for text in (out, err))
         else:
             number += 1
             session.type(typed, number)

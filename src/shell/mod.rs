@@ -12,6 +12,7 @@ mod arguments;
 mod command;
 mod failure;
 mod input;
+mod number;
 mod options;
 mod output;
 mod path;
@@ -131,6 +132,11 @@ impl Shell {
                 return Err(failure.exit_code);
             }
         };
+        if let Some(key) = settings.ignored {
+            output.note(&format!(
+                "{key} has no effect: a request waits as long as its connection lives"
+            ));
+        }
         let mut shell = Self {
             output,
             keeper: Arc::new(keeper),

@@ -22,7 +22,7 @@ pub(super) const COMMAND: Command = Command {
 };
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse_words(1)?;
+    let parsed = call.parse_own(1, 2)?;
     let root = checked(&parsed.words[1])?;
     let nodes = subtree::read(shell, root).await?;
     let listed: Vec<Value> = nodes.iter().map(node_json).collect();

@@ -61,7 +61,7 @@ struct ExportedAcl {
 }
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse_words(1)?;
+    let parsed = call.parse_own(1, 2)?;
     let file = &parsed.words[1];
     let document = read(file)?;
     let root = checked(parsed.words.get(2).unwrap_or(&document.path))?.to_owned();

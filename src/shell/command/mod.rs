@@ -244,6 +244,16 @@ impl Call<'_> {
         }
     }
 
+    /// As [`Call::parse`], with so many words behind the name at least and at most. Upstream's commands
+    /// do not mind more.
+    fn parse_own(&self, least: usize, most: usize) -> Result<Parsed, Failure> {
+        let parsed = self.parse_words(least)?;
+        match parsed.words.len() - 1 > most {
+            true => Err(self.usage()),
+            false => Ok(parsed),
+        }
+    }
+
     /// Takes a third word for `-w`, which commands of old had in that place.
     fn old_watch_word(
         &self,

@@ -15,7 +15,7 @@ pub(super) const COMMAND: Command = Command {
 };
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse_words(2)?;
+    let parsed = call.parse_own(2, 2)?;
     let (source, target) = (checked(&parsed.words[1])?, checked(&parsed.words[2])?);
     let nodes = subtree::read(shell, source).await?;
     subtree::check_hashes(&nodes, source)?;

@@ -36,7 +36,7 @@ pub(super) const COMMAND: Command = Command {
 };
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse()?;
+    let parsed = call.parse_own(0, 1)?;
     let form = form(&parsed)?;
     let root = path_or_root(&parsed)?;
     let mut owned: BTreeMap<i64, Vec<String>> = BTreeMap::new();

@@ -38,7 +38,7 @@ struct Wanted<'a> {
 }
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse()?;
+    let parsed = call.parse_own(0, 1)?;
     let form = form(&parsed)?;
     let root = path_or_root(&parsed)?;
     let wanted = Wanted {

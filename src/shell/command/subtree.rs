@@ -104,7 +104,7 @@ pub(super) async fn data(
 /// out unless it is asked for.
 pub(super) async fn read(shell: &mut Shell, root: &str) -> Result<Vec<Node>, Failure> {
     let mut paths = walk::by_level(shell, root).await?;
-    if root == "/" {
+    if root == "/" && !shell.keeper.has_chroot() {
         paths.retain(|path| path != "/zookeeper" && !path.starts_with("/zookeeper/"));
     }
     let keeper = shell.keeper.clone();

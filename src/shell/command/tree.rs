@@ -33,7 +33,7 @@ struct Branch {
 }
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse()?;
+    let parsed = call.parse_own(0, 1)?;
     let form = form(&parsed)?;
     let root = path_or_root(&parsed)?;
     let depth_max: usize = match parsed.value("L") {
