@@ -393,13 +393,13 @@ def own(count, kind, directory):
 class Terminal:
     """Ours on a pseudo terminal."""
 
-    def __init__(self, kind, home, words=()):
-        environment = dict(os.environ, HOME=home, TERM="xterm")
+    def __init__(self, kind, home, words=(), connect=None, term="xterm"):
+        environment = dict(os.environ, HOME=home, TERM=term)
         for name in ("XDG_STATE_HOME", "MEERKAT_CLI_HISTORY", "NO_COLOR"):
             environment.pop(name, None)
         self.pid, self.file = pty.fork()
         if self.pid == 0:
-            os.execvpe(kind.command[0], kind.command + ["-server", kind.connect, *words], environment)
+            os.execvpe(kind.command[0], kind.command + ["-server", connect or kind.connect, *words], environment)
         self.text = ""
 
     def wait_for(self, pattern):
@@ -529,6 +529,88 @@ def interrupts_a_command_and_goes_on(kind, home):
     assert code == 1, code
 
 
+def says_how_far_it_came(kind, home):
+    nodes = [{"path": ""}] + [{"path": f"/n{number}"} for number in range(1500)]
+    nodes[1200]["path"] = "/none/n"
+    document = {"format": "meerkat-subtree-1", "path": "/far", "nodes": nodes}
+    file = Path(home) / "far.json"
+    file.write_text(json.dumps(document))
+    done = kind.run(["-server", "SERVER", "import", str(file)])
+    told = b"Node does not exist: /far/none/n\n1000 of 1501 znodes were created before\n"
+    assert done.returncode == 1 and told in done.stderr, done
+    # The server does not get the request, and somebody loses patience.
+    proxy = Proxy(kind.connect)
+    proxy.bytes_max = 16384
+    shell = Terminal(kind, home, connect=proxy.address)
+    shell.wait_for(r"CONNECTED\) 0\] ")
+    shell.type(f"import {file} /further\r")
+    proxy.held.wait(PATIENCE)
+    shell.type("\x03")
+    shell.wait_for(r"0 of 1501 znodes were created before, and 1000 more perhaps")
+    shell.wait_for(r"\) 1\] ")
+    proxy.cut()
+    shell.type("\x04")
+    code = shell.end()
+    assert code == 130, code
+
+
+def keeps_watches_of_addwatch(kind, home):
+    session = Session(kind.command + ["-server", kind.connect])
+    for number, line in enumerate(("create /kept", "addWatch /kept", "watch -n 0 /kept"), 1):
+        session.type(line, number)
+    session.type("set /kept x", 4)
+    session.wait_for_text("type:NodeDataChanged path:/kept")
+    code = session.end()
+    assert code == 0, code
+
+
+def leaves_a_server_that_hangs(kind, home):
+    """The watch cannot be removed there, so it is forgotten here."""
+    proxy = Proxy(kind.connect)
+    shell = Terminal(kind, home, connect=proxy.address)
+    shell.wait_for(r"CONNECTED\) 0\] ")
+    shell.type("watch /\r")
+    shell.wait_for(r"Watching /")
+    proxy.bytes_max = 0
+    shell.type("\x03")
+    found = shell.wait_for(r"\) 1\] ")
+    # The prompt is back long before the connection is given up.
+    assert "Disconnected" not in found.string[: found.end()], found.string
+    proxy.cut()
+    shell.type("\x04")
+    code = shell.end()
+    assert code == 130, code
+
+
+def leaves_a_dumb_terminal(kind, home):
+    shell = Terminal(kind, home, term="dumb")
+    shell.wait_for(r"CONNECTED\) 0\] ")
+    # Once a command has run, signals come to the shell.
+    shell.type("ls /none\r")
+    shell.wait_for(r"\) 1\] ")
+    shell.type("\x03")
+    code = shell.end()
+    assert code == 1, code
+
+
+def copies_what_changes(kind, home):
+    """Children that go between two lists are no failure."""
+    assert kind.run(["-server", "SERVER", "create", "/busy"]).returncode == 0
+    file = Path(home) / "lines"
+    names = (f"/busy/n{number % 40}" for number in range(600))
+    file.write_text("".join(f"create {name}\ncreate {name}/x\ndeleteall {name}\n" for name in names))
+    with open(file) as lines:
+        command = kind.command + ["-server", kind.connect]
+        writer = subprocess.Popen(command, stdin=lines, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while writer.poll() is None:
+            done = kind.run(["-server", "SERVER", "-closesession", "export", "/busy"])
+            assert done.returncode == 0, done.stderr
+    finally:
+        writer.kill()
+        writer.wait()
+
+
 # ---- broken connections ------------------------------------------------------------------------
 
 
@@ -542,6 +624,9 @@ class Proxy:
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.open = []
         self.is_down = False
+        # Requests of so many bytes and more are held back.
+        self.bytes_max = 1 << 30
+        self.held = threading.Event()
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -555,11 +640,13 @@ class Proxy:
             for source, sink in ((client, server), (server, client)):
                 threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
 
-    @staticmethod
-    def pump(source, sink):
+    def pump(self, source, sink):
         try:
             while chunk := source.recv(65536):
-                sink.sendall(chunk)
+                if len(chunk) < self.bytes_max:
+                    sink.sendall(chunk)
+                else:
+                    self.held.set()
         except OSError:
             pass
         for end in (source, sink):
@@ -680,6 +767,11 @@ CHECKS = (
     prints_events_above_the_line,
     colours_a_terminal_only,
     interrupts_a_command_and_goes_on,
+    copies_what_changes,
+    says_how_far_it_came,
+    keeps_watches_of_addwatch,
+    leaves_a_server_that_hangs,
+    leaves_a_dumb_terminal,
     takes_its_session_up_again,
     tries_all_servers,
     leaves_its_session_unless_told,
