@@ -554,6 +554,16 @@ def says_how_far_it_came(kind, home):
     assert code == 130, code
 
 
+def moves_one_znode_of_any_size(kind, home):
+    document = {"format": "meerkat-subtree-1", "path": "/large", "nodes": [{"path": "", "data": "x" * 900_000}]}
+    file = Path(home) / "large.json"
+    file.write_text(json.dumps(document))
+    for words in (["import", str(file)], ["mv", "/large", "/larger"]):
+        done = kind.run(["-server", "SERVER", *words])
+        assert done.returncode == 0, done.stderr
+    assert len(kind.run(["-server", "SERVER", "get", "/larger"]).stdout) > 900_000
+
+
 def keeps_watches_of_addwatch(kind, home):
     session = Session(kind.command + ["-server", kind.connect])
     for number, line in enumerate(("create /kept", "addWatch /kept", "watch -n 0 /kept"), 1):
@@ -769,6 +779,7 @@ CHECKS = (
     interrupts_a_command_and_goes_on,
     copies_what_changes,
     says_how_far_it_came,
+    moves_one_znode_of_any_size,
     keeps_watches_of_addwatch,
     leaves_a_server_that_hangs,
     leaves_a_dumb_terminal,
