@@ -1,6 +1,7 @@
 """Upstream's shell and ours, line by line.
 
-Both run the same scripts, each against a fresh server of its own, and say the same on stdout and
+Both run the same scripts, each against a fresh server of its own, upstream's against a ZooKeeper, and
+say the same on stdout and
 stderr, show the same prompts and end with the same codes, except where `differences` allows it. What
 ours has beyond upstream is compared with what `own.script` expects, and what only a terminal or a
 broken connection shows is checked in the functions at the end.
@@ -132,11 +133,15 @@ class Session:
 class Kind:
     """One of the two shells."""
 
-    def __init__(self, command, connect):
+    def __init__(self, command, connect, control):
         self.command = command
         self.connect = connect
+        # Where with-ensemble listens.
+        self.control = control
         # What words in scripts stand for.
         self.words = {"SERVER": connect}
+        # What is its servers' own, such as their ports, and what stands for it in a comparison.
+        self.own = {}
 
     def fill(self, line):
         for word, meaning in self.words.items():
@@ -149,6 +154,22 @@ class Kind:
             self.command + words, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE
         )
 
+    def disturb(self, line):
+        """Has something done to the servers of the ensemble, and returns the answer."""
+        host, port = self.control.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), PATIENCE) as stream, stream.makefile("rw") as lines:
+            lines.write(line + "\n")
+            lines.flush()
+            answer = lines.readline().rstrip("\n")
+        assert answer.startswith("ok"), f"{line}: {answer}"
+        return answer
+
+    def wait_for_role(self, role, server):
+        deadline = time.monotonic() + PATIENCE
+        while not self.disturb(f"role {server}").endswith(role):
+            assert time.monotonic() < deadline, f"server {server} is not {role}"
+            time.sleep(0.05)
+
 
 # ---- what is compared --------------------------------------------------------------------------
 
@@ -156,8 +177,8 @@ class Kind:
 class Neutral:
     """Replaces what differs from run to run; equal numbers stay equal within one script."""
 
-    def __init__(self, connect):
-        self.connect = connect
+    def __init__(self, kind):
+        self.own = {kind.connect: "SERVER"} | kind.own
         self.numbers = {}
 
     def number(self, text):
@@ -166,12 +187,20 @@ class Neutral:
         return "Z" + str(self.numbers.setdefault(text, len(self.numbers)))
 
     def __call__(self, text):
-        text = JAVA_NOISE.sub("", text).replace(self.connect, "SERVER")
+        text = JAVA_NOISE.sub("", text)
+        for own, name in self.own.items():
+            text = text.replace(own, name)
         text = re.sub(JAVA_DATE, "DATE", text)
         text = re.sub(r"0x([0-9a-f]+)", lambda found: "0x" + self.number(str(int(found[1], 16))), text)
         text = re.sub(r"version=(\w+)", lambda found: "version=" + self.number(found[1]), text)
         text = re.sub(r"zxid: (-?\d+)", lambda found: "zxid: " + self.number(found[1]), text)
-        # The order of a hash table.
+        # The order of a hash table, of paths and of identities.
+        text = re.sub(
+            r"^(Auth scheme: User\n)((?:\w+: .*\n)+)",
+            lambda found: found[1] + "".join(sorted(found[2].splitlines(keepends=True))),
+            text,
+            flags=re.M,
+        )
         return re.sub(
             r"^\[(/[^\]]*)\]$", lambda found: "[" + ", ".join(sorted(found[1].split(", "))) + "]", text, flags=re.M
         )
@@ -179,7 +208,7 @@ class Neutral:
 
 def record(kind, script):
     """Runs a script and returns its steps: each a name, a difference's name or None, and fields."""
-    neutral = Neutral(kind.connect)
+    neutral = Neutral(kind)
     steps = []
     session = None
     number = 0
@@ -211,7 +240,17 @@ def record(kind, script):
         difference = None
         if line.startswith("@"):
             difference, line = line[1:].split(" ", 1)
-        if line.startswith("= "):
+        if line.startswith("! "):
+            verb, what = line[2:].split(" ", 1)
+            if verb == "event":
+                session.wait_for(lambda text: re.search(what + r".*\n", text))
+                out, err = take(session)
+                steps.append((f"{script.stem}: {line}", None, fields(neutral, out, err)))
+            elif verb in ("read-only", "follower"):
+                kind.wait_for_role(verb, what)
+            else:
+                kind.disturb(line[2:])
+        elif line.startswith("= "):
             options = shlex.split(kind.fill(line[2:]))
             session = Session(kind.command + options)
             number = 0
@@ -312,13 +351,15 @@ def compare(count, differences, theirs, ours):
 
 def own(count, kind, directory):
     """own.script: lines behind `> ` or `$ `, and what is expected of each."""
-    neutral = Neutral(kind.connect)
+    neutral = Neutral(kind)
     blocks = []
     for line in (HERE / "own.script").read_text().splitlines():
         if line.startswith(("> ", "$ ")):
             blocks.append((line, []))
         elif line and not line.startswith("# "):
             blocks[-1][1].append(line)
+    for name, value in (("hex", "0x100000\nzookeeper.request.timeout=5000"), ("no", "1k")):
+        (Path(directory) / f"{name}.properties").write_text(f"jute.maxbuffer={value}\n")
     session = Session(kind.command + ["-server", kind.connect])
     session.out.take(), session.err.take()
     number = 0
@@ -328,7 +369,7 @@ def own(count, kind, directory):
             done = kind.run(shlex.split(typed))
             out, err = done.stdout.decode(), done.stderr.decode()
             tail = [f"code {done.returncode}"]
-            out = EVENT.sub("", out).replace(f"Connecting to {kind.connect}\n", "")
+            out, err = (re.sub(r"Connecting to \S+\n", "", EVENT.sub("", text)) for text in (out, err))
         else:
             number += 1
             session.type(typed, number)
@@ -339,7 +380,8 @@ def own(count, kind, directory):
         found += tail
         found = [re.sub(r"\d+-\d+-\d+T[\d:.]+Z", "TIME", text).rstrip() for text in found]
         found = [re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", text) for text in found]
-        found = [re.sub(r'("(?:ctime|mtime|cZxid|mZxid|pZxid|zxid)":)\d+', r"\1N", text) for text in found]
+        found = [re.sub(r'("\w+Zxid":)"0x\w+"', r'\1"HEX"', text) for text in found]
+        found = [re.sub(r'("(?:ctime|mtime)":)\d+', r"\1N", text) for text in found]
         wanted = [text.rstrip() for text in expected]
         count.step(f"own: {line}", None if found == wanted else f"   wanted: {wanted}\n   found:  {found}")
     session.end()
@@ -351,13 +393,13 @@ def own(count, kind, directory):
 class Terminal:
     """Ours on a pseudo terminal."""
 
-    def __init__(self, kind, home, words=()):
-        environment = dict(os.environ, HOME=home, TERM="xterm")
+    def __init__(self, kind, home, words=(), connect=None, term="xterm"):
+        environment = dict(os.environ, HOME=home, TERM=term)
         for name in ("XDG_STATE_HOME", "MEERKAT_CLI_HISTORY", "NO_COLOR"):
             environment.pop(name, None)
         self.pid, self.file = pty.fork()
         if self.pid == 0:
-            os.execvpe(kind.command[0], kind.command + ["-server", kind.connect, *words], environment)
+            os.execvpe(kind.command[0], kind.command + ["-server", connect or kind.connect, *words], environment)
         self.text = ""
 
     def wait_for(self, pattern):
@@ -410,13 +452,25 @@ def completes_and_remembers(kind, home):
     shell.wait_for(r"\) 3\] ")
     shell.type("addauth digest me:secret\r")
     shell.wait_for(r"\) 4\] ")
+    # A name with a blank gets quotes, or the end of those that are there.
+    shell.type('create "/blank in it" y\r')
+    shell.wait_for(r"\) 5\] ")
+    for typed in ("get /bla", 'get "/blank i'):
+        shell.type(typed + "\t")
+        shell.wait_for(r'get "/blank in it"')
+        shell.type("\r")
+        shell.wait_for(r"\ny\r\n")
+        shell.wait_for(r"\) \d\] ")
+    shell.type("get /completed\r")
+    shell.wait_for(r"\nx\r\n")
+    shell.wait_for(r"\) 8\] ")
     shell.type("\x04")
     code = shell.end()
     assert code == 0, code
     shell = Terminal(kind, home)
     shell.wait_for(r"CONNECTED\) 0\] ")
-    # Arrow up: a line of the run before, and not the one with the password.
-    shell.type("\x1b[A\x1b[A\r")
+    # Arrow up: a line of the run before.
+    shell.type("\x1b[A\r")
     shell.wait_for(r"\nx\r\n")
     shell.type("get /none\r")
     shell.wait_for(r"Node does not exist: /none")
@@ -475,6 +529,98 @@ def interrupts_a_command_and_goes_on(kind, home):
     assert code == 1, code
 
 
+def says_how_far_it_came(kind, home):
+    nodes = [{"path": ""}] + [{"path": f"/n{number}"} for number in range(1500)]
+    nodes[1200]["path"] = "/none/n"
+    document = {"format": "meerkat-subtree-1", "path": "/far", "nodes": nodes}
+    file = Path(home) / "far.json"
+    file.write_text(json.dumps(document))
+    done = kind.run(["-server", "SERVER", "import", str(file)])
+    told = b"Node does not exist: /far/none/n\n1000 of 1501 znodes were created before\n"
+    assert done.returncode == 1 and told in done.stderr, done
+    # The server does not get the request, and somebody loses patience.
+    proxy = Proxy(kind.connect)
+    proxy.bytes_max = 16384
+    shell = Terminal(kind, home, connect=proxy.address)
+    shell.wait_for(r"CONNECTED\) 0\] ")
+    shell.type(f"import {file} /further\r")
+    proxy.held.wait(PATIENCE)
+    shell.type("\x03")
+    shell.wait_for(r"0 of 1501 znodes were created before, and 1000 more perhaps")
+    shell.wait_for(r"\) 1\] ")
+    proxy.cut()
+    shell.type("\x04")
+    code = shell.end()
+    assert code == 130, code
+
+
+def moves_one_znode_of_any_size(kind, home):
+    document = {"format": "meerkat-subtree-1", "path": "/large", "nodes": [{"path": "", "data": "x" * 900_000}]}
+    file = Path(home) / "large.json"
+    file.write_text(json.dumps(document))
+    for words in (["import", str(file)], ["mv", "/large", "/larger"]):
+        done = kind.run(["-server", "SERVER", *words])
+        assert done.returncode == 0, done.stderr
+    assert len(kind.run(["-server", "SERVER", "get", "/larger"]).stdout) > 900_000
+
+
+def keeps_watches_of_addwatch(kind, home):
+    session = Session(kind.command + ["-server", kind.connect])
+    for number, line in enumerate(("create /kept", "addWatch /kept", "watch -n 0 /kept"), 1):
+        session.type(line, number)
+    session.type("set /kept x", 4)
+    session.wait_for_text("type:NodeDataChanged path:/kept")
+    code = session.end()
+    assert code == 0, code
+
+
+def leaves_a_server_that_hangs(kind, home):
+    """The watch cannot be removed there, so it is forgotten here."""
+    proxy = Proxy(kind.connect)
+    shell = Terminal(kind, home, connect=proxy.address)
+    shell.wait_for(r"CONNECTED\) 0\] ")
+    shell.type("watch /\r")
+    shell.wait_for(r"Watching /")
+    proxy.bytes_max = 0
+    shell.type("\x03")
+    found = shell.wait_for(r"\) 1\] ")
+    # The prompt is back long before the connection is given up.
+    assert "Disconnected" not in found.string[: found.end()], found.string
+    proxy.cut()
+    shell.type("\x04")
+    code = shell.end()
+    assert code == 130, code
+
+
+def leaves_a_dumb_terminal(kind, home):
+    shell = Terminal(kind, home, term="dumb")
+    shell.wait_for(r"CONNECTED\) 0\] ")
+    # Once a command has run, signals come to the shell.
+    shell.type("ls /none\r")
+    shell.wait_for(r"\) 1\] ")
+    shell.type("\x03")
+    code = shell.end()
+    assert code == 1, code
+
+
+def copies_what_changes(kind, home):
+    """Children that go between two lists are no failure."""
+    assert kind.run(["-server", "SERVER", "create", "/busy"]).returncode == 0
+    file = Path(home) / "lines"
+    names = (f"/busy/n{number % 40}" for number in range(600))
+    file.write_text("".join(f"create {name}\ncreate {name}/x\ndeleteall {name}\n" for name in names))
+    with open(file) as lines:
+        command = kind.command + ["-server", kind.connect]
+        writer = subprocess.Popen(command, stdin=lines, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while writer.poll() is None:
+            done = kind.run(["-server", "SERVER", "-closesession", "export", "/busy"])
+            assert done.returncode == 0, done.stderr
+    finally:
+        writer.kill()
+        writer.wait()
+
+
 # ---- broken connections ------------------------------------------------------------------------
 
 
@@ -488,6 +634,9 @@ class Proxy:
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.open = []
         self.is_down = False
+        # Requests of so many bytes and more are held back.
+        self.bytes_max = 1 << 30
+        self.held = threading.Event()
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -501,11 +650,13 @@ class Proxy:
             for source, sink in ((client, server), (server, client)):
                 threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
 
-    @staticmethod
-    def pump(source, sink):
+    def pump(self, source, sink):
         try:
             while chunk := source.recv(65536):
-                sink.sendall(chunk)
+                if len(chunk) < self.bytes_max:
+                    sink.sendall(chunk)
+                else:
+                    self.held.set()
         except OSError:
             pass
         for end in (source, sink):
@@ -572,6 +723,46 @@ def leaves_its_session_unless_told(kind, _):
         assert (done.returncode == 0) == is_there, done
 
 
+def speaks_json_alone(kind, _):
+    """Whatever the session tells, stdout can be parsed; and data that is no text comes as base64."""
+    assert kind.run(["-server", "SERVER", "create", "/json", "x"]).returncode == 0
+    command = kind.command + ["-server", kind.connect, "watch", "-d", "-n", "1", "-o", "json", "/json"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for line in process.stderr:
+            if line == b"Watching /json\n":
+                break
+        assert kind.run(["-server", "SERVER", "set", "-b", "/json", "/w=="]).returncode == 0
+        told = json.loads(process.communicate(timeout=PATIENCE)[0])
+    assert (told["data"], told["dataBase64"]) == (None, "/w=="), told
+    assert re.fullmatch("0x[0-9a-f]+", told["zxid"]), told
+    exported = json.loads(kind.run(["-server", "SERVER", "export", "/json"]).stdout)
+    assert exported["nodes"][0]["dataBase64"] == "/w==", exported
+    got = json.loads(kind.run(["-server", "SERVER", "stat", "-o", "json", "/json"]).stdout)
+    assert got["stat"]["mZxid"] == told["zxid"], (got, told)
+
+
+def keeps_ephemerals_behind_ctrl_d(kind, home):
+    for end, is_there in (("\x04", True), ("quit\r", False)):
+        shell = Terminal(kind, home)
+        shell.wait_for(r"CONNECTED\) 0\] ")
+        shell.type("create -e /behind x\r")
+        shell.wait_for(r"\) 1\] ")
+        shell.type(end)
+        code = shell.end()
+        assert code == 0, code
+        done = kind.run(["-server", "SERVER", "delete", "/behind"])
+        assert (done.returncode == 0) == is_there, done
+
+
+def starts_at_once(kind, _):
+    """By the processor's time, which other programs do not lengthen: a JVM takes 500 ms and more."""
+    with subprocess.Popen(kind.command + ["-server", kind.connect, "version"], stdout=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, process.returncode
+    assert used.ru_utime + used.ru_stime < 0.2, used
+
+
 def ends_when_nobody_reads(kind, _):
     command = kind.command + ["-server", kind.connect, "ls", "-R", "/"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -586,32 +777,76 @@ CHECKS = (
     prints_events_above_the_line,
     colours_a_terminal_only,
     interrupts_a_command_and_goes_on,
+    copies_what_changes,
+    says_how_far_it_came,
+    moves_one_znode_of_any_size,
+    keeps_watches_of_addwatch,
+    leaves_a_server_that_hangs,
+    leaves_a_dumb_terminal,
     takes_its_session_up_again,
     tries_all_servers,
     leaves_its_session_unless_told,
+    speaks_json_alone,
+    keeps_ephemerals_behind_ctrl_d,
+    starts_at_once,
     ends_when_nobody_reads,
 )
 
 
 def ensemble(count, differences, theirs, ours, directory):
-    """The commands about members. Both shells change the same ensemble, and change it back."""
-    for kind in (theirs, ours):
+    """The commands about members. Each shell changes its own ensemble, and changes it back."""
+    for number, kind in enumerate((theirs, ours)):
         kind.connect = kind.words["SERVER"] = kind.connect.split(",")[0]
-    told = json.loads(ours.run(["-server", "SERVER", "config", "-o", "json"]).stdout.decode().splitlines()[-1])
-    members = [line for line in told["members"] if line.startswith("server.")]
-    files = {"good": "\n".join(members), "key": "clientPort=1", "form": "server.1=a", "observers": members[0]}
-    files["observers"] = re.sub("participant", "observer", files["observers"])
-    for name, lines in files.items():
-        (Path(directory) / name).write_text(lines + "\n")
-    for kind in (theirs, ours):
-        kind.words |= {"MEMBERS": ",".join(members), "DIR": directory}
+        told = json.loads(ours.run(["-server", kind.connect, "config", "-o", "json"]).stdout.decode().splitlines()[-1])
+        members = [line for line in told["members"] if line.startswith("server.")]
+        for member in members:
+            name = member.split("=")[0]
+            for place, port in enumerate(re.findall(r":(\d{4,5})", member)):
+                kind.own[f":{port}"] = f":{name}.{place}"
+        files = {"good": "\n".join(members), "key": "clientPort=1", "form": "server.1=a"}
+        files["observers"] = re.sub("participant", "observer", members[0])
+        home = Path(directory) / f"members{number}"
+        home.mkdir()
+        for name, lines in files.items():
+            (home / name).write_text(lines + "\n")
+        kind.words |= {"MEMBERS": ",".join(members), "DIR": str(home)}
+        kind.own[str(home)] = "DIR"
     script = HERE / "ensemble.script"
     compare(count, differences, record(theirs, script), record(ours, script))
+    # Of one server of the connect string the others are known.
+    other = ours.disturb("addr 2").split()[-1]
+    session = Session(ours.command + ["-server", other])
+    session.type("create -e /held", 1)
+    done = ours.run(["-server", "SERVER", "owners"])
+    session.end()
+    is_well = re.fullmatch(rb"0x\w+ 127\.0\.0\.1:\d+\n    /held\n", done.stdout)
+    count.step("owners of an ensemble", None if is_well else f"   {done}")
+
+
+def servers_of_one(count, differences, theirs, ours, name):
+    """A script for one server of an ensemble, which loses it or its quorum."""
+    for kind in (theirs, ours):
+        kind.connect = kind.words["SERVER"] = kind.connect.split(",")[0]
+    script = HERE / f"{name}.script"
+    compare(count, differences, record(theirs, script), record(ours, script))
+    if name == "limits":
+        done = ours.run(["-server", "SERVER", "create", "-e", "/mine"])
+        assert done.returncode == 0, done
+        done = ours.run(["-server", "SERVER", "owners"])
+        told = "A server does not tell who is connected: its 4lw.commands.whitelist is without cons.\n"
+        is_well = told in done.stderr.decode() and b"address unknown" in done.stdout
+        count.step("owners without cons", None if is_well else f"   {done}")
+
+
+# Scripts that need servers of another kind than the rest; `run` starts them.
+WITH_SERVERS_OF_THEIR_OWN = ("limits", "disconnect", "readonly", "readonly-nolocalsessions")
 
 
 def main():
-    java = Kind(shlex.split(os.environ["JAVA_SHELL"]), os.environ["ZK_CONNECT_JAVA"])
-    ours = Kind([os.environ["MEERKAT_CLI_BIN"]], os.environ["ZK_CONNECT"])
+    java = Kind(
+        shlex.split(os.environ["JAVA_SHELL"]), os.environ["ZK_CONNECT_JAVA"], os.environ.get("ZK_CONTROL_JAVA")
+    )
+    ours = Kind([os.environ["MEERKAT_CLI_BIN"]], os.environ["ZK_CONNECT"], os.environ.get("ZK_CONTROL"))
     os.environ["TZ"] = "America/New_York"
     only = sys.argv[1:]
     count = Count()
@@ -619,7 +854,7 @@ def main():
     mishaps = (AssertionError, OSError, subprocess.TimeoutExpired, ValueError)
 
     def is_wanted(name):
-        return name in only if only else name != "ensemble"
+        return name in only if only else name not in ("ensemble", *WITH_SERVERS_OF_THEIR_OWN)
 
     with tempfile.TemporaryDirectory() as directory:
         # Name and what is to be done.
@@ -628,6 +863,10 @@ def main():
             for script in sorted((HERE / "scripts").glob("*.script"))
         ]
         parts.append(("ensemble", lambda: ensemble(count, differences, java, ours, directory)))
+        parts += [
+            (name, lambda name=name: servers_of_one(count, differences, java, ours, name))
+            for name in WITH_SERVERS_OF_THEIR_OWN
+        ]
         parts.append(("own", lambda: own(count, ours, directory)))
         for name, run in parts:
             if is_wanted(name):

@@ -365,7 +365,7 @@ impl Admin {
             let known = state.schemes().get(scheme).ok_or(Refused::BadAuth)?;
             let proof = proof.unwrap_or_default().as_bytes();
             let identities = known
-                .authenticate(proof, request.peer.ip())
+                .authenticate(Some(proof), request.peer.ip())
                 .map_err(|_| Refused::BadAuth)?;
             let root = state.tree.find("/").ok_or(Refused::NoPermission)?;
             let list = state.tree.acl(root);

@@ -38,7 +38,7 @@ impl Scheme for Ip {
         "ip"
     }
 
-    fn authenticate(&self, _: &[u8], peer: IpAddr) -> Result<Vec<Identity>, AuthFailed> {
+    fn authenticate(&self, _: Option<&[u8]>, peer: IpAddr) -> Result<Vec<Identity>, AuthFailed> {
         Ok(vec![Identity::new("ip", &textual(peer))])
     }
 

@@ -45,8 +45,9 @@ pub struct AuthFailed;
 /// One way to prove an identity and to name it in an access control list.
 pub trait Scheme: Send + Sync {
     fn name(&self) -> &'static str;
-    /// Identities that `proof` gives to a connection from `peer`.
-    fn authenticate(&self, proof: &[u8], peer: IpAddr) -> Result<Vec<Identity>, AuthFailed>;
+    /// Identities that `proof` gives to a connection from `peer`; a packet may come without one.
+    fn authenticate(&self, proof: Option<&[u8]>, peer: IpAddr)
+    -> Result<Vec<Identity>, AuthFailed>;
     /// Whether `id` may stand in an access control list.
     fn is_valid_id(&self, id: &str) -> bool;
     /// Whether the identity `proven` of this scheme is meant by the list's `id`.

@@ -78,6 +78,11 @@ impl Hosts {
         &self.servers
     }
 
+    #[must_use]
+    pub fn has_chroot(&self) -> bool {
+        !self.chroot.is_empty()
+    }
+
     /// The path on the server of a path below the chroot.
     #[must_use]
     pub fn server_path(&self, path: &str) -> String {

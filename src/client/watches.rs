@@ -58,6 +58,10 @@ impl Watches {
         self.paths[kind as usize].contains(path)
     }
 
+    pub(super) fn has_any(&self, kinds: &[WatchKind], path: &str) -> bool {
+        kinds.iter().any(|kind| self.has(*kind, path))
+    }
+
     /// Uses up the watches that an event fires; false when nobody here waits for it.
     pub(super) fn fire(&mut self, event_kind: i32, path: &str) -> bool {
         let once: &[WatchKind] = match event_kind {

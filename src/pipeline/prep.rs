@@ -1,6 +1,5 @@
 //! Takes frames from a connection's task: reads are answered at once, writes are queued.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -619,8 +618,7 @@ impl<'a> Turn<'a> {
             .scheme
             .as_deref()
             .and_then(|scheme| state.schemes().get(scheme));
-        let proof: Cow<'_, [u8]> = packet.auth.unwrap_or_default().into();
-        let proven = scheme.map(|scheme| scheme.authenticate(&proof, self.conn.peer.ip()));
+        let proven = scheme.map(|scheme| scheme.authenticate(packet.auth, self.conn.peer.ip()));
         match proven {
             Some(Ok(identities)) => {
                 self.conn.add_identities(identities);

@@ -17,6 +17,7 @@ use rustyline::{CompletionType, Config, Context, Editor, ExternalPrinter, Helper
 use tokio::sync::mpsc;
 
 use super::command;
+use super::words::{self, Unfinished};
 
 /// Bytes in one line of a pipe, above what any server accepts as a request by default.
 const LINE_MAX: u64 = 4 << 20;
@@ -43,6 +44,7 @@ pub(super) struct Input {
     prompts: blocking::SyncSender<String>,
     incoming: mpsc::Receiver<Incoming>,
     is_terminal: bool,
+    is_edited: bool,
 }
 
 impl Input {
@@ -73,12 +75,18 @@ impl Input {
             prompts,
             incoming,
             is_terminal,
+            is_edited: is_terminal && !is_dumb(),
         };
         Ok((input, printer))
     }
 
     pub(super) fn is_terminal(&self) -> bool {
         self.is_terminal
+    }
+
+    /// Whether Ctrl-C at the prompt is a key, which the line editor sees; otherwise it is a signal.
+    pub(super) fn is_edited(&self) -> bool {
+        self.is_edited
     }
 
     /// Asks for the next line.
@@ -90,6 +98,14 @@ impl Input {
     pub(super) async fn next(&mut self) -> Incoming {
         self.incoming.recv().await.unwrap_or(Incoming::End)
     }
+}
+
+/// Terminals on which the line editor only reads lines.
+fn is_dumb() -> bool {
+    let term = env::var_os("TERM").unwrap_or_default();
+    ["dumb", "cons25", "emacs"]
+        .iter()
+        .any(|dumb| term.eq_ignore_ascii_case(dumb))
 }
 
 // ---- a pipe ------------------------------------------------------------------------------------
@@ -226,16 +242,18 @@ impl Completer for Completions {
         position: usize,
         _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<String>)> {
-        let typed = &line[..position];
-        let start = typed.rfind([' ', '\t', '"', '\'']).map_or(0, |at| at + 1);
-        let word = &typed[start..];
-        if let Some(slash) = word.rfind('/').filter(|_| word.starts_with('/')) {
-            let (dir, prefix) = (&word[..slash], &word[slash + 1..]);
+        let Unfinished { start, quote, text } = words::unfinished(&line[..position]);
+        if let Some(slash) = text.rfind('/').filter(|_| text.starts_with('/')) {
+            let (dir, prefix) = (&text[..slash], &text[slash + 1..]);
             let names = self.children(if dir.is_empty() { "/" } else { dir });
             let names = names.iter().filter(|name| name.starts_with(prefix));
-            return Ok((start, names.map(|name| format!("{dir}/{name}")).collect()));
+            let paths: Vec<String> = names.map(|name| format!("{dir}/{name}")).collect();
+            return Ok((start, words::quoted(&paths, quote)));
         }
-        let names = command::names().filter(|name| name.starts_with(word));
+        if quote.is_some() {
+            return Ok((start, Vec::new()));
+        }
+        let names = command::names().filter(|name| name.starts_with(&text));
         Ok((start, names.map(|name| format!("{name} ")).collect()))
     }
 }

@@ -12,6 +12,7 @@ mod arguments;
 mod command;
 mod failure;
 mod input;
+mod number;
 mod options;
 mod output;
 mod path;
@@ -29,6 +30,7 @@ use tokio::time;
 use crate::client::{Keeper, Notices};
 
 use arguments::Arguments;
+use command::Progress;
 use failure::{EXIT_FAILED, Failure};
 use input::{Incoming, Input};
 use output::Output;
@@ -59,6 +61,8 @@ struct Shell {
     watch_recursively: bool,
     /// What the command `watch` watches.
     watching: Option<String>,
+    /// How far the running command has come, if it creates many znodes.
+    progress: Option<Progress>,
     /// Of the last command.
     exit_code: u8,
     /// `quit` was said.
@@ -92,7 +96,10 @@ async fn run_shell(arguments: Arguments) -> u8 {
     if let Some(option) = &arguments.incomplete {
         output.note(&format!("Error: no argument found for option {option}"));
     }
-    output.line(&format!("Connecting to {}", arguments.server));
+    if command::answers_programs(&arguments.command) {
+        output.tell_on_stderr();
+    }
+    output.told(&format!("Connecting to {}", arguments.server));
     output.flush();
     let mut shell = match Shell::start(output, &arguments).await {
         Ok(shell) => shell,
@@ -125,6 +132,11 @@ impl Shell {
                 return Err(failure.exit_code);
             }
         };
+        if let Some(key) = settings.ignored {
+            output.note(&format!(
+                "{key} has no effect: a request waits as long as its connection lives"
+            ));
+        }
         let mut shell = Self {
             output,
             keeper: Arc::new(keeper),
@@ -136,6 +148,7 @@ impl Shell {
             print_watches: true,
             watch_recursively: true,
             watching: None,
+            progress: None,
             exit_code: 0,
             has_quit: false,
             is_terminal: false,
@@ -188,10 +201,13 @@ impl Shell {
 
     /// The next line; events are printed and completions answered meanwhile.
     async fn next_line(&mut self, input: &mut Input) -> Option<Result<String, Failure>> {
+        // Once a command has asked for them, signals do not end the process any more.
+        let is_signal = self.is_terminal && !input.is_edited();
         loop {
             tokio::select! {
                 biased;
                 Some(notice) = self.notices.next() => self.print_notice(&notice),
+                _ = tokio::signal::ctrl_c(), if is_signal => return None,
                 incoming = input.next() => match incoming {
                     Incoming::Line(line) => return Some(Ok(line)),
                     Incoming::TooLong => {
@@ -256,6 +272,9 @@ impl Shell {
             Err(failure) => {
                 command::clean_up(self).await;
                 self.report(failure);
+                if let Some(told) = self.progress.take().and_then(Progress::told) {
+                    self.output.note(&told);
+                }
             }
         }
         self.output.flush();

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use jute::proto::{Acl, Stat, perms};
@@ -19,6 +21,8 @@ pub(super) struct Output {
     printer: Option<Box<dyn ExternalPrinter + Send>>,
     stdout_colours: bool,
     stderr_colours: bool,
+    /// What the session tells goes to stderr: stdout is for programs.
+    tells_on_stderr: bool,
     /// Nobody reads stdout any more.
     is_closed: bool,
 }
@@ -41,12 +45,18 @@ impl Output {
             printer: None,
             stdout_colours: wanted && io::stdout().is_terminal(),
             stderr_colours: wanted && io::stderr().is_terminal(),
+            tells_on_stderr: false,
             is_closed: false,
         }
     }
 
     pub(super) fn set_printer(&mut self, printer: Box<dyn ExternalPrinter + Send>) {
         self.printer = Some(printer);
+    }
+
+    /// Leaves stdout to what the command answers.
+    pub(super) fn tell_on_stderr(&mut self) {
+        self.tells_on_stderr = true;
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -62,6 +72,15 @@ impl Output {
     pub(super) fn line(&mut self, text: &str) {
         self.raw(text.as_bytes());
         self.raw(b"\n");
+    }
+
+    /// A line about the session.
+    pub(super) fn told(&mut self, text: &str) {
+        if self.tells_on_stderr {
+            self.note(text);
+        } else {
+            self.line(text);
+        }
     }
 
     /// Bytes on stdout, as they are.
@@ -92,6 +111,11 @@ impl Output {
 
     /// An event's block, above the line that is being edited if there is one.
     pub(super) fn event(&mut self, text: &str) {
+        if self.tells_on_stderr {
+            let title = paint(self.stderr_colours, Colour::Yellow, "WATCHER::");
+            self.note(&format!("\n{title}\n\n{text}"));
+            return;
+        }
         let title = self.paint(Colour::Yellow, "WATCHER::");
         let block = format!("\n{title}\n\n{text}\n");
         self.flush();
@@ -114,17 +138,16 @@ impl Output {
     }
 
     pub(super) fn stat(&mut self, stat: &Stat) {
-        let zxid = |zxid: i64| format!("{zxid:#x}");
         for (name, value) in [
-            ("cZxid", zxid(stat.czxid)),
+            ("cZxid", hex(stat.czxid)),
             ("ctime", java_date(stat.ctime)),
-            ("mZxid", zxid(stat.mzxid)),
+            ("mZxid", hex(stat.mzxid)),
             ("mtime", java_date(stat.mtime)),
-            ("pZxid", zxid(stat.pzxid)),
+            ("pZxid", hex(stat.pzxid)),
             ("cversion", stat.cversion.to_string()),
             ("dataVersion", stat.version.to_string()),
             ("aclVersion", stat.aversion.to_string()),
-            ("ephemeralOwner", zxid(stat.ephemeral_owner)),
+            ("ephemeralOwner", hex(stat.ephemeral_owner)),
             ("dataLength", stat.data_length.to_string()),
             ("numChildren", stat.num_children.to_string()),
         ] {
@@ -189,17 +212,28 @@ pub(super) fn hex_dump(data: &[u8]) -> String {
 
 // ---- JSON --------------------------------------------------------------------------------------
 
+/// A number of 64 bits, as a string: many readers of JSON round what is above 2^53.
+pub(super) fn hex(number: i64) -> String {
+    format!("{number:#x}")
+}
+
+/// Data under the names that every command uses: text where it is some, and always as it is.
+pub(super) fn data_json(data: Option<&[u8]>) -> (Value, Value) {
+    let text = data.and_then(|data| str::from_utf8(data).ok());
+    (text.into(), data.map(|data| STANDARD.encode(data)).into())
+}
+
 pub(super) fn stat_json(stat: &Stat) -> Value {
     json!({
-        "cZxid": stat.czxid,
+        "cZxid": hex(stat.czxid),
         "ctime": stat.ctime,
-        "mZxid": stat.mzxid,
+        "mZxid": hex(stat.mzxid),
         "mtime": stat.mtime,
-        "pZxid": stat.pzxid,
+        "pZxid": hex(stat.pzxid),
         "cversion": stat.cversion,
         "dataVersion": stat.version,
         "aclVersion": stat.aversion,
-        "ephemeralOwner": stat.ephemeral_owner,
+        "ephemeralOwner": hex(stat.ephemeral_owner),
         "dataLength": stat.data_length,
         "numChildren": stat.num_children,
     })

@@ -14,7 +14,7 @@ use crate::config;
 
 use super::arguments::Arguments;
 use super::failure::{EXIT_INVALID_INVOCATION, Failure};
-use super::{Shell, path};
+use super::{Shell, number, path};
 
 /// What connecting needs to know.
 pub(super) struct Settings {
@@ -22,7 +22,12 @@ pub(super) struct Settings {
     read_only: bool,
     wait_for_connection: bool,
     max_frame_bytes: usize,
+    /// Of the client's configuration, and without effect here.
+    pub(super) ignored: Option<&'static str>,
 }
+
+/// A key that bounds how long upstream's client waits for a reply.
+const REQUEST_TIMEOUT: &str = "zookeeper.request.timeout";
 
 impl Settings {
     pub(super) fn new(arguments: &Arguments) -> Result<Self, Failure> {
@@ -40,10 +45,12 @@ impl Settings {
             });
         }
         let max_frame_bytes = match properties.get("jute.maxbuffer") {
-            Some(text) => text.parse().map_err(|_| Failure {
-                text: format!("jute.maxbuffer: not a number of bytes: {text}"),
-                exit_code: EXIT_INVALID_INVOCATION,
-            })?,
+            Some(text) => number::decode(text.trim())
+                .and_then(|bytes| usize::try_from(bytes).ok())
+                .ok_or_else(|| Failure {
+                    text: format!("jute.maxbuffer: not a number of bytes: {text}"),
+                    exit_code: EXIT_INVALID_INVOCATION,
+                })?,
             None => ConnectOptions::default().max_frame_bytes,
         };
         let timeout = &arguments.timeout;
@@ -55,6 +62,10 @@ impl Settings {
             read_only: arguments.read_only,
             wait_for_connection: arguments.wait_for_connection,
             max_frame_bytes,
+            ignored: properties
+                .get(REQUEST_TIMEOUT)
+                .is_some_and(|value| value.trim() != "0")
+                .then_some(REQUEST_TIMEOUT),
         })
     }
 

@@ -43,7 +43,7 @@ impl Asker {
             let proven = core.look(|state| {
                 let scheme = state.schemes().get(&proof.scheme);
                 let scheme = scheme.filter(|scheme| scheme.is_authenticated())?;
-                scheme.authenticate(&proof.auth, peer.ip()).ok()
+                scheme.authenticate(Some(&proof.auth), peer.ip()).ok()
             });
             identities.extend(proven.ok_or_else(refusal)?);
         }

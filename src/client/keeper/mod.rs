@@ -193,6 +193,12 @@ impl Keeper {
         self.shared.hosts.servers()
     }
 
+    /// Whether another znode takes the place of the root.
+    #[must_use]
+    pub fn has_chroot(&self) -> bool {
+        self.shared.hosts.has_chroot()
+    }
+
     /// Waits until a connection stands, or the first round over all servers has failed, or the
     /// session is no more.
     pub async fn settled(&self) {

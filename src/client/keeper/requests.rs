@@ -391,6 +391,17 @@ impl Keeper {
             .map(drop)
     }
 
+    /// Whether this session has set such a watch.
+    #[must_use]
+    pub fn has_watch(&self, path: &str, kind: WatchKind) -> bool {
+        self.shared.watches.lock().has_any(&[kind], path)
+    }
+
+    /// Hears no more of such a watch, whatever the server knows of it.
+    pub fn forget_watch(&self, path: &str, kind: WatchKind) {
+        self.shared.watches.lock().forget(&[kind], path);
+    }
+
     /// Removes the watches of a kind at a path, or of all kinds; the notices tell which. With
     /// `locally` a server that cannot be asked is no obstacle.
     ///
@@ -429,6 +440,10 @@ impl Keeper {
             kind: wire_kind,
         };
         let answer = self.call(OpCode::REMOVE_WATCHES, &request).await;
+        // As upstream: where there is no watch, it does not matter why the server was not asked.
+        if !self.shared.watches.lock().has_any(kinds, path) {
+            return Err(ErrorCode::NO_WATCHER);
+        }
         if let Err(code) = answer
             && !locally
         {
@@ -439,9 +454,6 @@ impl Keeper {
             let path = path.to_owned();
             let removed = *removed;
             self.shared.tell(Notice::WatchRemoved { removed, path });
-        }
-        if removed.is_empty() {
-            return Err(ErrorCode::NO_WATCHER);
         }
         Ok(())
     }

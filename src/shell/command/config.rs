@@ -1,8 +1,10 @@
 //! `config [-c] [-w] [-s]` (`GetConfigCommand.java`, `ConfigUtils.java`).
 
+use std::net::IpAddr;
+
 use serde_json::json;
 
-use crate::client::CONFIG_PATH;
+use crate::client::{CONFIG_PATH, Host};
 use crate::config::{ServerSpec, parse_properties};
 
 use super::super::output::stat_json;
@@ -61,6 +63,35 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
 
 /// The version and where clients reach each server, by id; an empty word where no line says it.
 fn client_servers(text: &str) -> (String, Vec<String>) {
+    let (version, servers) = members(text);
+    let clients = servers.into_iter().map(|server| match server.client {
+        Some(client) => format!("{}:{}", client.host, client.port),
+        None => String::new(),
+    });
+    (version, clients.collect())
+}
+
+/// Where each server can be reached as a client does, as far as the lines say it.
+pub(super) fn client_hosts(text: &str) -> Vec<Host> {
+    let (_, servers) = members(text);
+    let hosts = servers.into_iter().filter_map(|server| {
+        let client = server.client?;
+        let listens_everywhere = client
+            .host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_unspecified());
+        let name = match server.addresses.into_iter().next() {
+            Some(address) if listens_everywhere => address.host,
+            _ => client.host,
+        };
+        let port = client.port;
+        Some(Host { name, port })
+    });
+    hosts.collect()
+}
+
+/// The version and the servers by id.
+fn members(text: &str) -> (String, Vec<ServerSpec>) {
     let Ok(properties) = parse_properties(text.as_bytes()) else {
         return (String::new(), Vec::new());
     };
@@ -70,11 +101,7 @@ fn client_servers(text: &str) -> (String, Vec<String>) {
         .filter_map(|(key, value)| ServerSpec::parse_line(&format!("{key}={value}")))
         .collect();
     servers.sort_by_key(|server| server.id);
-    let clients = servers.into_iter().map(|server| match server.client {
-        Some(client) => format!("{}:{}", client.host, client.port),
-        None => String::new(),
-    });
-    (version, clients.collect())
+    (version, servers)
 }
 
 #[cfg(test)]
@@ -87,5 +114,8 @@ mod tests {
         let (version, servers) = client_servers(text);
         assert_eq!(version, "1a");
         assert_eq!(servers, ["", "b:10"]);
+        let text = format!("{text}\nserver.11=c:1:2:participant;0.0.0.0:11");
+        let hosts: Vec<String> = client_hosts(&text).iter().map(Host::to_string).collect();
+        assert_eq!(hosts, ["b:10", "c:11"]);
     }
 }

@@ -11,13 +11,16 @@ pub(super) const COMMAND: Command = Command {
 };
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse_words(2)?;
+    let parsed = call.parse_own(2, 2)?;
     let (source, target) = (checked(&parsed.words[1])?, checked(&parsed.words[2])?);
     let nodes = subtree::read(shell, source).await?;
+    subtree::check_hashes(&nodes, source)?;
     let target = subtree::destination(shell, source, target).await?;
     subtree::note_ephemerals(shell, &nodes, source);
-    let changes = subtree::creations(&nodes, &target);
+    let mut changes = subtree::creations(&nodes, &target);
+    let finals = subtree::open_up(shell, &mut changes).await?;
     subtree::apply(shell, &changes).await?;
+    subtree::close_up(shell, finals).await?;
     shell.output.note(&format!("Created {target}"));
     Ok(())
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::super::output::acl_json;
-use super::subtree::{self, Node};
+use super::subtree::{self, Node, hides_a_hash};
 use super::{Call, Command, Failure, Origin, PLAIN, Shell, checked};
 
 /// Tells the file from other JSON.
@@ -22,14 +22,14 @@ pub(super) const COMMAND: Command = Command {
 };
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse_words(1)?;
+    let parsed = call.parse_own(1, 2)?;
     let root = checked(&parsed.words[1])?;
     let nodes = subtree::read(shell, root).await?;
     let listed: Vec<Value> = nodes.iter().map(node_json).collect();
     let document = json!({"format": FORMAT, "path": root, "nodes": listed});
     let text = serde_json::to_string_pretty(&document)
         .map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
-    if nodes.iter().any(hides_a_hash) {
+    if nodes.iter().any(|node| hides_a_hash(&node.acl)) {
         shell.output.note(
             "Some digest ACLs show x instead of the hash: addauth somebody with read and admin \
              rights to export them.",
@@ -63,12 +63,4 @@ fn node_json(node: &Node) -> Value {
         fields.insert("ephemeral".to_owned(), true.into());
     }
     Value::Object(fields)
-}
-
-/// Servers do not show a password's hash to just anybody.
-fn hides_a_hash(node: &Node) -> bool {
-    node.acl.iter().any(|entry| {
-        entry.id.scheme.as_deref() == Some("digest")
-            && entry.id.id.as_deref().is_some_and(|id| id.ends_with(":x"))
-    })
 }

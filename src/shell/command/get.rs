@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::super::output::{hex_dump, stat_json};
+use super::super::output::{data_json, hex_dump, stat_json};
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Opt, PLAIN, Shell, checked, form,
 };
@@ -36,8 +36,7 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
     let answer = shell.wait(keeper.data(path, parsed.has("w"))).await;
     let (data, stat) = answer.map_err(|code| Failure::refused(code, Some(path)))?;
     if form == Form::Json {
-        let text = data.as_deref().and_then(|data| str::from_utf8(data).ok());
-        let base64 = data.as_deref().map(|data| STANDARD.encode(data));
+        let (text, base64) = data_json(data.as_deref());
         shell.output.json(&json!({
             "path": path,
             "data": text,

@@ -1,5 +1,6 @@
 //! `import [-f] file [path]`: creates what [`export`](super::export) has written. Beyond upstream.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
 
@@ -22,7 +23,10 @@ pub(super) const COMMAND: Command = Command {
     name: "import",
     usage: "[-f] file [path]",
     grammar: Grammar {
-        options: &[Opt::flag("f", "replace the data of znodes that exist already")],
+        options: &[Opt::flag(
+            "f",
+            "replace the data of znodes that exist already, write ACLs whose hash is x",
+        )],
         choice: Choice::Free,
     },
     help: "creates the subtree that export has written, where it was or at another path",
@@ -57,7 +61,7 @@ struct ExportedAcl {
 }
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse_words(1)?;
+    let parsed = call.parse_own(1, 2)?;
     let file = &parsed.words[1];
     let document = read(file)?;
     let root = checked(parsed.words.get(2).unwrap_or(&document.path))?.to_owned();
@@ -75,20 +79,41 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
     for path in &paths {
         checked(path)?;
     }
-    let existing = subtree::stats(shell, &paths).await?;
+    let masked = changes.iter().find(|change| match change {
+        Change::Create { acl, .. } => subtree::hides_a_hash(acl),
+        _ => false,
+    });
+    if let Some(change) = masked {
+        let what = format!(
+            "The ACL of {} has x instead of a password's hash",
+            change.path()
+        );
+        if !replaces {
+            return Err(Failure::new(format!(
+                "{what}, so it would be nobody's; nothing was imported (-f imports it so)"
+            )));
+        }
+        shell.output.note(&what);
+    }
+    let existing = subtree::stats(shell, &paths, None).await?;
+    let existing: HashSet<String> = existing.into_iter().map(|(path, _)| path).collect();
     // The root of all is there before anything else.
-    let taken = existing.iter().find(|(path, _)| path != "/");
-    if let Some((path, _)) = taken.filter(|_| !replaces) {
+    let mut taken = paths.iter().filter(|path| *path != "/" && existing.contains(*path));
+    if let Some(path) = taken.next().filter(|_| !replaces) {
         return Err(Failure::new(format!(
             "Node already exists: {path}; nothing was imported (-f replaces data)"
         )));
     }
-    for (path, _) in &existing {
-        for change in &mut changes {
-            replace_creation(change, path);
-        }
+    if !replaces && existing.contains("/") {
+        changes.retain(|change| change.path() != "/");
+        shell.output.note("The data of / is left as it is (-f replaces data)");
     }
+    for change in &mut changes {
+        replace_creation(change, &existing);
+    }
+    let finals = subtree::open_up(shell, &mut changes).await?;
     subtree::apply(shell, &changes).await?;
+    subtree::close_up(shell, finals).await?;
     if left_out > 0 {
         shell
             .output
@@ -167,9 +192,9 @@ fn permissions(letters: &str) -> Option<i32> {
 }
 
 /// A node that is there already gets the data.
-fn replace_creation(change: &mut Change, existing: &str) {
+fn replace_creation(change: &mut Change, existing: &HashSet<String>) {
     if let Change::Create { path, data, .. } = change
-        && path == existing
+        && existing.contains(path)
     {
         *change = Change::SetData {
             path: std::mem::take(path),

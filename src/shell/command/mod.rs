@@ -9,6 +9,8 @@ mod quotas;
 mod subtree;
 mod walk;
 
+pub(super) use subtree::Progress;
+
 /// One command.
 #[derive(Debug)]
 pub(super) struct Command {
@@ -155,6 +157,24 @@ pub(super) async fn run(shell: &mut Shell, words: &[String]) -> Result<(), Failu
     Ok(())
 }
 
+/// Whether programs read what these words print: upstream prints what the session tells between it.
+pub(super) fn answers_programs(words: &[String]) -> bool {
+    let Some(command) = words.first().and_then(|name| find(name)) else {
+        return false;
+    };
+    if command.origin == Origin::Ours {
+        return true;
+    }
+    let form = match command.name {
+        name if name == who_am_i::COMMAND.name => who_am_i::form_of(words),
+        _ => match command.grammar.parse(words) {
+            Ok(parsed) => form(&parsed),
+            Err(error) => Err(error.into()),
+        },
+    };
+    form == Ok(Form::Json)
+}
+
 /// Undoes what a command has set up that did not get to its end.
 pub(super) async fn clean_up(shell: &mut Shell) {
     // Without a connection there is nothing to undo.
@@ -224,6 +244,16 @@ impl Call<'_> {
         }
     }
 
+    /// As [`Call::parse`], with so many words behind the name at least and at most. Upstream's commands
+    /// do not mind more.
+    fn parse_own(&self, least: usize, most: usize) -> Result<Parsed, Failure> {
+        let parsed = self.parse_words(least)?;
+        match parsed.words.len() - 1 > most {
+            true => Err(self.usage()),
+            false => Ok(parsed),
+        }
+    }
+
     /// Takes a third word for `-w`, which commands of old had in that place.
     fn old_watch_word(
         &self,
@@ -270,10 +300,14 @@ fn path_or_root(parsed: &Parsed) -> Result<&str, Failure> {
 
 /// What `-o` says.
 fn form(parsed: &Parsed) -> Result<Form, Failure> {
-    match parsed.value("o") {
-        None | Some("text") => Ok(Form::Text),
-        Some("json") => Ok(Form::Json),
-        Some(other) => Err(Failure::new(format!("-o takes json or text, not {other}"))),
+    parsed.value("o").map_or(Ok(Form::Text), form_named)
+}
+
+fn form_named(name: &str) -> Result<Form, Failure> {
+    match name {
+        "text" => Ok(Form::Text),
+        "json" => Ok(Form::Json),
+        other => Err(Failure::new(format!("-o takes json or text, not {other}"))),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `mv source target`: moves a subtree. Beyond upstream.
 
+use jute::ErrorCode;
+
 use crate::client::Change;
 
 use super::{Call, Command, Failure, Origin, PLAIN, Shell, checked, subtree};
@@ -13,9 +15,10 @@ pub(super) const COMMAND: Command = Command {
 };
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse_words(2)?;
+    let parsed = call.parse_own(2, 2)?;
     let (source, target) = (checked(&parsed.words[1])?, checked(&parsed.words[2])?);
     let nodes = subtree::read(shell, source).await?;
+    subtree::check_hashes(&nodes, source)?;
     let target = subtree::destination(shell, source, target).await?;
     if subtree::is_within(&target, source) {
         return Err(Failure::new(format!("{target} is within {source}")));
@@ -32,12 +35,25 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         path: node.path(source),
         version: node.stat.version,
     }));
-    if !subtree::fit_together(&changes) {
+    if nodes.len() > 1 && !subtree::fit_together(&changes) {
         return Err(Failure::new(format!(
             "{source} is too large to be moved at once; copy it with cp, then use deleteall"
         )));
     }
-    subtree::apply(shell, &changes).await?;
+    let keeper = shell.keeper.clone();
+    let mut moved = shell.wait(keeper.apply(&changes)).await;
+    let mut finals = Vec::new();
+    if let Err((Some(_), ErrorCode::NO_AUTH)) = moved {
+        // Perhaps a parent's list is in the way of its children. No request can hold the final lists
+        // too, so they come behind it.
+        finals = subtree::open_up(shell, &mut changes).await?;
+        moved = shell.wait(keeper.apply(&changes)).await;
+    }
+    moved.map_err(|(index, code)| {
+        let path = index.and_then(|index| changes.get(index)).map(Change::path);
+        Failure::refused(code, path.or(Some(&target)))
+    })?;
+    subtree::close_up(shell, finals).await?;
     shell.output.note(&format!("Created {target}"));
     Ok(())
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::client::ask;
+use crate::client::{Host, ask};
 
-use super::super::output::Colour;
-use super::walk::Walk;
+use super::super::output::{Colour, hex};
+use super::config::client_hosts;
+use super::walk::{Unreadable, Walk};
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Origin, PLAIN, Shell, path_or_root,
     form, subtree,
@@ -16,6 +17,10 @@ use super::{
 
 /// Nodes looked at together.
 const PORTION: usize = 1024;
+/// Servers of a configuration that are asked.
+const SERVERS_MAX: usize = 100;
+/// Of the answer of a server that does not allow the word.
+const NOT_ALLOWED: &str = "is not executed because it is not in the whitelist";
 
 pub(super) const COMMAND: Command = Command {
     name: "owners",
@@ -31,15 +36,16 @@ pub(super) const COMMAND: Command = Command {
 };
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse()?;
+    let parsed = call.parse_own(0, 1)?;
     let form = form(&parsed)?;
     let root = path_or_root(&parsed)?;
     let mut owned: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    let mut unreadable = Unreadable::default();
     let mut walk = Walk::start(shell, root, false).await?;
     loop {
         let mut portion = Vec::new();
         while portion.len() < PORTION {
-            match walk.next(shell).await? {
+            match walk.next_readable(shell, &mut unreadable).await? {
                 Some(path) => portion.push(path),
                 None => break,
             }
@@ -47,19 +53,24 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         if portion.is_empty() {
             break;
         }
-        for (path, stat) in subtree::stats(shell, &portion).await? {
+        for (path, stat) in subtree::stats(shell, &portion, Some(&mut unreadable)).await? {
             if stat.ephemeral_owner != 0 {
                 owned.entry(stat.ephemeral_owner).or_default().push(path);
             }
         }
     }
-    let addresses = addresses(shell).await;
+    let Addresses { known, is_refused } = addresses(shell).await;
+    if is_refused && owned.keys().any(|session| !known.contains_key(session)) {
+        shell.output.note(
+            "A server does not tell who is connected: its 4lw.commands.whitelist is without cons.",
+        );
+    }
     let own = shell.keeper.session_id();
     for (session, paths) in owned {
-        let address = addresses.get(&session);
+        let address = known.get(&session);
         if form == Form::Json {
             shell.output.json(&json!({
-                "session": format!("{session:#x}"),
+                "session": hex(session),
                 "address": address,
                 "isOwn": own == Some(session),
                 "paths": paths,
@@ -68,23 +79,48 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         }
         let address = address.map_or("address unknown", String::as_str);
         let own = if own == Some(session) { " (this shell)" } else { "" };
-        let id = shell.output.paint(Colour::Cyan, &format!("{session:#x}"));
+        let id = shell.output.paint(Colour::Cyan, &hex(session));
         shell.output.line(&format!("{id} {address}{own}"));
         for path in paths {
             shell.output.line(&format!("    {path}"));
         }
     }
-    Ok(())
+    unreadable.outcome()
 }
 
-/// Where the sessions are connected from, as the servers of the connect string tell.
-async fn addresses(shell: &mut Shell) -> BTreeMap<i64, String> {
+/// Where sessions are connected from.
+struct Addresses {
+    known: BTreeMap<i64, String>,
+    /// A server does not say it.
+    is_refused: bool,
+}
+
+/// What the servers tell: those of the connect string and those of the ensemble's configuration.
+async fn addresses(shell: &mut Shell) -> Addresses {
     let keeper = shell.keeper.clone();
-    let asked = keeper.servers().iter().map(|server| ask(server, "cons"));
+    let mut servers = keeper.servers().to_vec();
+    // Who may not read it asks those that he knows.
+    if let Ok((Some(text), _)) = shell.wait(keeper.config(false)).await {
+        let members = client_hosts(&String::from_utf8_lossy(&text));
+        servers.extend(members.into_iter().take(SERVERS_MAX));
+    }
+    servers.sort_by_key(Host::to_string);
+    servers.dedup();
+    let asked = servers.iter().map(|server| ask(server, "cons"));
     let answers = shell.wait(join_all(asked)).await;
-    // A server that is down or does not allow the word knows nothing.
-    let lines = answers.iter().filter_map(|answer| answer.as_deref().ok());
-    lines.flat_map(str::lines).filter_map(connection).collect()
+    // A server that is down knows nothing.
+    let answers: Vec<&str> = answers
+        .iter()
+        .filter_map(|answer| answer.as_deref().ok())
+        .collect();
+    Addresses {
+        known: answers
+            .iter()
+            .flat_map(|answer| answer.lines())
+            .filter_map(connection)
+            .collect(),
+        is_refused: answers.iter().any(|answer| answer.contains(NOT_ALLOWED)),
+    }
 }
 
 /// Session and address of a line such as ` /127.0.0.1:4711[1](queued=0,…,sid=0x1001,…)`.

@@ -4,7 +4,7 @@ use jute::proto::Stat;
 use serde_json::json;
 
 use super::super::output::stat_json;
-use super::walk::Walk;
+use super::walk::{Unreadable, Walk};
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Opt, Origin, PLAIN, Shell,
     path_or_root, form, subtree,
@@ -38,7 +38,7 @@ struct Wanted<'a> {
 }
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse()?;
+    let parsed = call.parse_own(0, 1)?;
     let form = form(&parsed)?;
     let root = path_or_root(&parsed)?;
     let wanted = Wanted {
@@ -46,11 +46,12 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         data: parsed.value("data"),
         ephemeral: parsed.has("e"),
     };
+    let mut unreadable = Unreadable::default();
     let mut walk = Walk::start(shell, root, false).await?;
     loop {
         let mut portion = Vec::new();
         while portion.len() < PORTION {
-            let Some(path) = walk.next(shell).await? else {
+            let Some(path) = walk.next_readable(shell, &mut unreadable).await? else {
                 break;
             };
             let name = path.rsplit('/').next().unwrap_or_default();
@@ -59,9 +60,9 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
             }
         }
         if portion.is_empty() || shell.output.is_closed() {
-            return Ok(());
+            return unreadable.outcome();
         }
-        for (path, stat) in chosen(shell, &wanted, form, portion).await? {
+        for (path, stat) in chosen(shell, &wanted, form, portion, &mut unreadable).await? {
             match (form, stat) {
                 (Form::Json, Some(stat)) => shell
                     .output
@@ -78,6 +79,7 @@ async fn chosen(
     wanted: &Wanted<'_>,
     form: Form,
     paths: Vec<String>,
+    unreadable: &mut Unreadable,
 ) -> Result<Vec<(String, Option<Stat>)>, Failure> {
     let is_wanted = |stat: &Stat| !wanted.ephemeral || stat.ephemeral_owner != 0;
     if let Some(text) = wanted.data {
@@ -85,12 +87,14 @@ async fn chosen(
             let data = data.as_deref().unwrap_or_default();
             text.is_empty() || data.windows(text.len()).any(|part| part == text.as_bytes())
         };
-        let found = subtree::data(shell, &paths).await?.into_iter();
+        let found = subtree::data(shell, &paths, Some(unreadable)).await?;
+        let found = found.into_iter();
         let found = found.filter(|(_, data, stat)| contains(data) && is_wanted(stat));
         return Ok(found.map(|(path, _, stat)| (path, Some(stat))).collect());
     }
     if wanted.ephemeral || form == Form::Json {
-        let found = subtree::stats(shell, &paths).await?.into_iter();
+        let found = subtree::stats(shell, &paths, Some(unreadable)).await?;
+        let found = found.into_iter();
         let found = found.filter(|(_, stat)| is_wanted(stat));
         return Ok(found.map(|(path, stat)| (path, Some(stat))).collect());
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::output::Colour;
 use super::super::path::join;
+use super::walk::Unreadable;
 use super::{
     Call, Choice, Command, Failure, Form, Grammar, OUTPUT_OPTION, Opt, Origin, PLAIN, Shell,
     path_or_root, form,
@@ -32,7 +33,7 @@ struct Branch {
 }
 
 pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    let parsed = call.parse()?;
+    let parsed = call.parse_own(0, 1)?;
     let form = form(&parsed)?;
     let root = path_or_root(&parsed)?;
     let depth_max: usize = match parsed.value("L") {
@@ -42,6 +43,7 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
         None => usize::MAX,
     };
     let keeper = shell.keeper.clone();
+    let mut unreadable = Unreadable::default();
     let mut branches = vec![Branch {
         path: root.to_owned(),
         depth: 0,
@@ -56,6 +58,11 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
             }
             // Gone since its parent was listed.
             Err(ErrorCode::NO_NODE) if branch.depth > 0 => continue,
+            // Its name is known at least.
+            Err(code) if branch.depth > 0 => {
+                unreadable.note(shell, &branch.path, code)?;
+                Vec::new()
+            }
             Err(code) => return Err(Failure::refused(code, Some(&branch.path))),
         };
         match form {
@@ -80,7 +87,7 @@ pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure
             });
         }
     }
-    Ok(())
+    unreadable.outcome()
 }
 
 fn draw(shell: &mut Shell, branch: &Branch) {

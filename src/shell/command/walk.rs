@@ -1,6 +1,6 @@
 //! Walks through a subtree (`ZKUtil.java`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use futures_util::future::join_all;
 use jute::ErrorCode;
@@ -10,6 +10,38 @@ use super::{Failure, Shell};
 
 /// Lists in flight together.
 const PIPELINE: usize = 64;
+
+/// The paths that could not be read by a command which goes on without them.
+#[derive(Default)]
+pub(super) struct Unreadable(BTreeSet<String>);
+
+impl Unreadable {
+    /// Notes a path; another failure than a missing permission is handed back.
+    pub(super) fn note(
+        &mut self,
+        shell: &mut Shell,
+        path: &str,
+        code: ErrorCode,
+    ) -> Result<(), Failure> {
+        let failure = Failure::refused(code, Some(path));
+        if code != ErrorCode::NO_AUTH {
+            return Err(failure);
+        }
+        if self.0.insert(path.to_owned()) {
+            shell.output.failure(&failure.text);
+        }
+        Ok(())
+    }
+
+    /// How a command ends that has left them out.
+    pub(super) fn outcome(&self) -> Result<(), Failure> {
+        match self.0.len() {
+            0 => Ok(()),
+            1 => Err(Failure::new("1 znode could not be read")),
+            number => Err(Failure::new(format!("{number} znodes could not be read"))),
+        }
+    }
+}
 
 /// A node, then its children by name, then each child's subtree likewise without the child.
 pub(super) struct Walk {
@@ -36,6 +68,23 @@ impl Walk {
 
     /// The next node; those that have gone meanwhile are left out.
     pub(super) async fn next(&mut self, shell: &mut Shell) -> Result<Option<String>, Failure> {
+        self.step(shell, None).await
+    }
+
+    /// As [`Walk::next`], past what cannot be read.
+    pub(super) async fn next_readable(
+        &mut self,
+        shell: &mut Shell,
+        unreadable: &mut Unreadable,
+    ) -> Result<Option<String>, Failure> {
+        self.step(shell, Some(unreadable)).await
+    }
+
+    async fn step(
+        &mut self,
+        shell: &mut Shell,
+        mut unreadable: Option<&mut Unreadable>,
+    ) -> Result<Option<String>, Failure> {
         loop {
             if let Some(path) = self.ready.pop_front() {
                 return Ok(Some(path));
@@ -50,7 +99,13 @@ impl Walk {
                     names
                 }
                 Err(ErrorCode::NO_NODE) => continue,
-                Err(code) => return Err(Failure::refused(code, Some(&path))),
+                Err(code) => match &mut unreadable {
+                    Some(unreadable) => {
+                        unreadable.note(shell, &path, code)?;
+                        continue;
+                    }
+                    None => return Err(Failure::refused(code, Some(&path))),
+                },
             };
             let children = names.iter().map(|name| join(&path, name));
             self.ready.extend(children.clone());
@@ -70,9 +125,17 @@ pub(super) async fn by_level(shell: &mut Shell, path: &str) -> Result<Vec<String
         let answers = shell.wait(join_all(asked)).await;
         let mut found = Vec::new();
         for (node, answer) in nodes.iter().zip(answers) {
-            let (names, _) = answer.map_err(|code| Failure::refused(code, Some(node)))?;
-            found.extend(names.iter().map(|name| join(node, name)));
             listed += 1;
+            let names = match answer {
+                Ok((mut names, _)) => {
+                    names.sort();
+                    names
+                }
+                // Gone since its parent was listed.
+                Err(ErrorCode::NO_NODE) if node != path => continue,
+                Err(code) => return Err(Failure::refused(code, Some(node))),
+            };
+            found.extend(names.iter().map(|name| join(node, name)));
         }
         tree.extend(found);
     }

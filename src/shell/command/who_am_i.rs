@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Call, Command, Failure, Form, PLAIN, Shell};
+use super::{Call, Command, Failure, Form, PLAIN, Shell, form_named};
 
 pub(super) const COMMAND: Command = Command {
     name: "whoami",
@@ -10,12 +10,19 @@ pub(super) const COMMAND: Command = Command {
     ..PLAIN
 };
 
-pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
-    // Upstream takes any words here, so they are not parsed.
-    let form = match call.words {
-        [_, option, form] if option == "-o" && form == "json" => Form::Json,
-        _ => Form::Text,
+/// Upstream takes any words here, so that only the option is looked for.
+pub(super) fn form_of(words: &[String]) -> Result<Form, Failure> {
+    let option = words.get(1).and_then(|word| word.strip_prefix("-o"));
+    let chosen = match option {
+        None => return Ok(Form::Text),
+        Some("") => words.get(2).map(String::as_str).unwrap_or_default(),
+        Some(attached) => attached.strip_prefix('=').unwrap_or(attached),
     };
+    form_named(chosen)
+}
+
+pub(super) async fn run(shell: &mut Shell, call: Call<'_>) -> Result<(), Failure> {
+    let form = form_of(call.words)?;
     let keeper = shell.keeper.clone();
     // Without an answer there is nobody to list, which upstream takes for well.
     let identities = shell.wait(keeper.who_am_i()).await.unwrap_or_default();
