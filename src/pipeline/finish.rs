@@ -85,22 +85,11 @@ impl Core {
             }
             finish.writes.flush();
             self.note_checkpoint(&state);
-            let measures = &self.counters.measures;
-            let requests = count - began.1;
-            let len = usize::try_from(requests).unwrap_or(usize::MAX);
-            let each_ms = ms_since(began.0) / requests.max(1) as f64;
-            measures.apply.record_many(each_ms, len);
-            measures.propagation.record_many(age_ms as f64, len);
-            if self.settings.is_ensemble() {
-                measures.commits_queued.increment(requests);
-                let own = usize::try_from(finish.own).unwrap_or(usize::MAX).min(len);
-                measures.own_committed.record_many(age_ms as f64, own);
-                measures
-                    .foreign_committed
-                    .record_many(age_ms as f64, len - own);
-            }
-            if !self.is_leading() {
-                measures.followed.increment(requests);
+            // What is older than this process comes from the log, or from what it missed: how long ago
+            // that was says nothing of the way here.
+            if header.time_ms >= self.started_ms {
+                let own = usize::try_from(finish.own).unwrap_or(usize::MAX);
+                self.measure_entry(began.0, age_ms, count - began.1, own);
             }
         }
         for conn in dirty {
@@ -113,6 +102,27 @@ impl Core {
             });
         }
         count
+    }
+
+    /// Notes what an entry of this process's time has taken: since it began to be applied, and since it
+    /// was stamped; `own` of its requests came from here.
+    fn measure_entry(&self, began: Instant, age_ms: i64, requests: u64, own: usize) {
+        let measures = &self.counters.measures;
+        let len = usize::try_from(requests).unwrap_or(usize::MAX);
+        let each_ms = ms_since(began) / requests.max(1) as f64;
+        measures.apply.record_many(each_ms, len);
+        measures.propagation.record_many(age_ms as f64, len);
+        if self.settings.is_ensemble() {
+            measures.commits_queued.increment(requests);
+            let own = own.min(len);
+            measures.own_committed.record_many(age_ms as f64, own);
+            measures
+                .foreign_committed
+                .record_many(age_ms as f64, len - own);
+        }
+        if !self.is_leading() {
+            measures.followed.increment(requests);
+        }
     }
 }
 

@@ -489,6 +489,26 @@ fn figures_tell_what_was_done() {
 }
 
 /// Bytes of replies and events as upstream counts them: without the length in front.
+/// How long ago a write was made that a start finds in the log says nothing of how fast it came here.
+#[test]
+fn what_a_start_applies_is_no_latency() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let start = || Server::start_on(Kind::Meerkat, &settings(), dir.path());
+    let mut server = start().expect("it starts");
+    let mut session = session_at(server.addr());
+    ask(&mut session, &create_with("/kept", "kept"));
+    server.terminate().expect("it ends");
+    let server = start().expect("it starts again");
+    let scrape = Scrape::of_server(&server);
+    assert!(scrape.value("startup_txns_loaded_sum") >= 2.0);
+    for name in [
+        "propagation_latency_count",
+        "write_final_proc_time_ms_count",
+    ] {
+        assert_eq!(scrape.value(name), 0.0, "{name}");
+    }
+}
+
 #[test]
 fn bytes_count_as_upstreams() {
     let [theirs, ours] = KINDS.map(|kind| {
