@@ -101,6 +101,22 @@ ask_srvr() {
         "$client_address" "$client_port" 2>/dev/null
 }
 
+# One `start` at a time: two that found no pid would both start a server, and one of them would be in
+# no pid file. Ends with the script. Without util-linux's flock there is no lock, as in upstream's.
+lock_start() {
+    # A lock that another user has made is only read.
+    if command -v flock >/dev/null && { exec 9>>"$ZOOPIDFILE.lock" || exec 9<"$ZOOPIDFILE.lock"; } 2>/dev/null; then
+        flock 9
+    fi
+}
+
+# Another server's pid stays.
+remove_pid_file() {
+    if [ "$(cat "$ZOOPIDFILE" 2>/dev/null)" = "$1" ]; then
+        rm -f "$ZOOPIDFILE"
+    fi
+}
+
 start() {
     local pid
     if [ -z "${ZOOPIDFILE:-}" ]; then
@@ -109,12 +125,17 @@ start() {
     fi
     find_server
     echo -n "Starting zookeeper ... "
+    if ! mkdir -p "$ZOO_LOG_DIR" "$(dirname "$ZOOPIDFILE")"; then
+        echo SERVER DID NOT START
+        exit 1
+    fi
+    lock_start
     pid=$(cat "$ZOOPIDFILE" 2>/dev/null)
     if [ -n "$pid" ] && is_running "$pid"; then
         echo "already running as process $pid."
         exit 1
     fi
-    if ! mkdir -p "$ZOO_LOG_DIR" "$(dirname "$ZOOPIDFILE")" || ! : >"$out_file"; then
+    if ! : >"$out_file"; then
         echo SERVER DID NOT START
         exit 1
     fi
@@ -123,7 +144,7 @@ start() {
     if find_client_port >/dev/null && ! ask_srvr >/dev/null; then
         answer_tells=yes
     fi
-    nohup "$server" "${server_args[@]}" >"$out_file" 2>&1 </dev/null &
+    nohup "$server" "${server_args[@]}" >"$out_file" 2>&1 </dev/null 9>&- &
     pid=$!
     if ! echo -n "$pid" >"$ZOOPIDFILE"; then
         kill "$pid"
@@ -135,7 +156,7 @@ start() {
     local deadline=$((SECONDS + start_seconds_max))
     while [ "$SECONDS" -lt "$deadline" ]; do
         if ! kill -0 "$pid" 2>/dev/null; then
-            rm -f "$ZOOPIDFILE"
+            remove_pid_file "$pid"
             echo FAILED TO START
             tail -n 5 "$out_file" >&2
             exit 1
@@ -166,7 +187,7 @@ stop() {
             sleep 0.1
         done
     fi
-    rm -f "$ZOOPIDFILE"
+    remove_pid_file "$pid"
     echo STOPPED
 }
 

@@ -29,6 +29,28 @@ test_second_start_is_refused() {
     expect_code 0
 }
 
+# However many begin at once, there is one server, and it is in the pid file.
+test_starts_at_once_make_one_server() {
+    configure
+    local at starts=()
+    for at in 1 2 3 4; do
+        "$zkserver" --config conf start >"start.$at" 2>/dev/null </dev/null &
+        starts+=($!)
+    done
+    wait "${starts[@]}"
+    local pid
+    pid=$(server_pid) || fail "no pid file: $(cat start.*)" || return
+    answers "$port" || fail "no server answers: $(cat start.*)" || return
+    [ "$(cat start.* | sort)" = "Starting zookeeper ... STARTED
+Starting zookeeper ... already running as process $pid.
+Starting zookeeper ... already running as process $pid.
+Starting zookeeper ... already running as process $pid." ] || fail "they said: $(cat start.*)" || return
+    ! readlink "/proc/$pid"/fd/* | grep -q '[.]lock$' || fail "the server keeps the lock" || return
+    run "$zkserver" --config conf stop
+    expect_code 0 && gone "$pid" || fail "the server is still there" || return
+    ! answers "$port" || fail "another server answers"
+}
+
 test_restart_keeps_the_configuration() {
     configure
     run "$zkserver" --config conf start
