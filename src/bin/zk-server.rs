@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use meerkat::config::{Config, ConfigError, JvmFlags, Notice, NoticeLevel};
 use meerkat::ensemble::StartError;
 use meerkat::server::{ServeError, Server};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Upstream's exit code for arguments and configuration that cannot be used.
 const EXIT_INVALID_INVOCATION: u8 = 2;
@@ -96,8 +96,42 @@ fn begin_anew() -> ServeError {
     ServeError::Thread(error)
 }
 
+/// Asks the process to end: SIGTERM or SIGINT.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn caught(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 async fn serve(config: Config) -> Result<(), ServeError> {
-    let server = Server::start(config).await?;
+    // First of all: to process 1 of a container a signal that it does not catch yet is lost.
+    let mut stop = StopSignals::catch().map_err(ServeError::Thread)?;
+    // A task of its own, for it may block its thread.
+    let starting = tokio::spawn(Server::start(config));
+    let server = tokio::select! {
+        started = starting => started.map_err(|error| ServeError::Thread(error.into()))??,
+        () = stop.caught() => {
+            tracing::info!("stopped before it serves");
+            // Recovery cannot be interrupted and needs no end: it is as after a crash. Nothing that
+            // it still uses may be torn down by a usual exit.
+            signal_hook::low_level::exit(0)
+        }
+    };
     for address in server.addresses() {
         tracing::info!(%address, "serving clients");
     }
@@ -105,16 +139,8 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "the service manager could not be told that the server serves");
     }
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        tracing::warn!("signals cannot be caught; the server ends without a goodbye");
-        return std::future::pending().await;
-    };
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = stop.caught() => {}
         () = server.diverged() => {
             server.set_aside().await?;
             return Err(begin_anew());

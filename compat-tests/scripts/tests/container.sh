@@ -101,6 +101,29 @@ test_containers_form_an_ensemble_and_stop_when_told() {
     done
 }
 
+# Process 1 gets no signal that it does not catch, and it may have much to read before it serves.
+test_process_1_stops_while_it_recovers() {
+    configure admin.enableServer=false
+    mkdir -p data/snapshots
+    # Nobody writes into it, so recovery does not end.
+    mkfifo data/snapshots/snapshot.0000000000000001.0000000000000009
+    local namespace=(unshare --pid --fork --kill-child) server
+    [ "$(id -u)" = 0 ] || namespace+=(--user --map-root-user)
+    "${namespace[@]}" "$MEERKAT_BIN" "$PWD/conf/zoo.cfg" >out 2>&1 </dev/null &
+    pids+=($!)
+    reading() {
+        server=$(cat "/proc/$1/task/$1/children") && server=${server% } && [ -n "$server" ] &&
+            readlink "/proc/$server"/fd/* | grep -q '/log/LOCK$' && (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null
+    }
+    wait_until reading $! || fail "it does not recover: $(tail -n 3 out)" || return
+    [ "$(awk '/^NSpid/ {print $3}' "/proc/$server/status")" = 1 ] || fail "it is not process 1" || return
+    kill "$server"
+    wait_until gone "$server" || fail "SIGTERM is lost: $(tail -n 3 out)" || return
+    wait $!
+    code=$? out='' err=$(<out)
+    expect_code 0
+}
+
 test_dockerfile_names_what_is_there() {
     local file=$root/conf/Dockerfile name
     for name in $(sed -n 's/^COPY \([^-.][^ ]*\) .*/\1/p' "$file"); do
