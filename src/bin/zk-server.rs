@@ -38,7 +38,11 @@ fn main() -> ExitCode {
     let (config, notices) = match load(&arguments) {
         Ok(loaded) => loaded,
         Err(error) => {
-            return failed(&error, EXIT_INVALID_INVOCATION);
+            let code = match error.is_found_at_start() {
+                true => EXIT_FAILED,
+                false => EXIT_INVALID_INVOCATION,
+            };
+            return failed(&error, code);
         }
     };
     for notice in notices {
@@ -69,11 +73,32 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says why the server does not serve, to whoever started it and to whoever reads its log.
+/// Says why the server does not serve, to whoever started it and to whoever reads its log, once if
+/// they are the same. Then comes upstream's last line, which scripts look for.
 fn failed(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
     tracing::error!("{error}");
-    eprintln!("{error}");
+    let is_said = tracing::enabled!(tracing::Level::ERROR) && is_stderr_the_log();
+    if !is_said {
+        eprintln!("{error}");
+    }
+    let what = match code {
+        EXIT_INVALID_INVOCATION => "Invalid config",
+        EXIT_DATA_DIR => "Unable to access datadir",
+        EXIT_ADMIN => "Unable to start AdminServer",
+        _ => return ExitCode::from(code),
+    };
+    eprintln!("{what}, exiting abnormally");
     ExitCode::from(code)
+}
+
+/// Whether both streams go to one file or terminal.
+fn is_stderr_the_log() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = |fd: &str| {
+        let file = std::fs::metadata(Path::new("/proc/self/fd").join(fd)).ok()?;
+        Some((file.dev(), file.ino(), file.rdev()))
+    };
+    place("1").is_some_and(|out| place("2") == Some(out))
 }
 
 fn load(arguments: &[String]) -> Result<(Config, Vec<Notice>), ConfigError> {

@@ -138,18 +138,27 @@ refuses() {
     [ "$(wc -l <<<"$err")" -le 4 ] || fail "more than a sentence on stderr: $err"
 }
 
+# The log and stderr are one file below `start`: it is said there once.
+test_a_failed_start_is_told_once() {
+    configure tickTime=soon
+    run "$zkserver" --config conf start
+    expect_code 1 && expect_out "Starting zookeeper ... FAILED TO START" || return
+    [ "$(grep -c 'For input string: "soon"' logs/*.out)" = 1 ] || fail "$(cat logs/*.out)" || return
+    expect_err 'For input string: "soon"' && expect_err "Invalid config, exiting abnormally"
+}
+
 test_bad_value_is_one_sentence() {
     refuses 2 'tickTime: For input string: "soon"' tickTime=soon
 }
 
 test_unserved_security_is_refused() {
-    refuses 2 'secureClientPort: not supported: TLS' secureClientPort=2281
+    refuses 1 'secureClientPort: not supported: TLS' secureClientPort=2281
 }
 
 test_server_that_is_no_member_is_refused() {
     mkdir data
     echo 7 >data/myid
-    refuses error 'My id 7 not in the peer list' initLimit=5 syncLimit=2 server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4 server.3=127.0.0.1:5:6
+    refuses 1 'My id 7 not in the peer list' initLimit=5 syncLimit=2 server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4 server.3=127.0.0.1:5:6
 }
 
 test_taken_peer_port_is_one_sentence() {
