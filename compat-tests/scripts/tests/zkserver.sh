@@ -87,6 +87,47 @@ test_old_pid_file_of_another_process_is_no_server() {
     expect_code 0
 }
 
+test_old_pid_file_of_another_server_is_not_this_one() {
+    configure
+    run "$zkserver" --config conf start
+    expect_code 0 || return
+    local first first_port=$port
+    first=$(server_pid)
+    mkdir -p second/data && cd second || return
+    configure
+    echo -n "$first" >data/zookeeper_server.pid
+    run "$zkserver" --config conf stop
+    expect_code 0 && expect_out "Stopping zookeeper ... STOPPED" || return
+    answers "$first_port" || fail "stop has ended another server" || return
+    echo -n "$first" >data/zookeeper_server.pid
+    run "$zkserver" --config conf start
+    expect_code 0 && expect_out "Starting zookeeper ... STARTED" || return
+    run "$zkserver" --config conf stop
+    expect_code 0 || return
+    # The same server by another name of the file, and by a path from elsewhere.
+    cd ../conf && cp zoo.cfg other.cfg || return
+    run "$zkserver" stop "$PWD/other.cfg"
+    expect_code 0 && expect_out "Stopping zookeeper ... STOPPED" || return
+    gone "$first" || fail "stop has forgotten its own server"
+}
+
+test_a_zombie_does_not_run() {
+    configure
+    mkdir data
+    # Nobody asks how it ended.
+    python3 -c 'import subprocess, sys, time
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(child.pid, end="", flush=True)
+time.sleep(60)' "$MEERKAT_BIN" --version >data/zookeeper_server.pid &
+    pids+=($!)
+    is_zombie() {
+        grep -q '^State:.Z' "/proc/$(server_pid)/status" 2>/dev/null
+    }
+    wait_until is_zombie || fail "it is none: $(server_pid)" || return
+    run "$zkserver" --config conf stop
+    expect_code 0 && expect_out "Stopping zookeeper ... STOPPED"
+}
+
 test_foreground_is_the_server_itself() {
     configure
     SERVER_JVMFLAGS="-Xmx1g -Dzookeeper.4lw.commands.whitelist=ruok" in_foreground conf/zoo.cfg
