@@ -168,6 +168,10 @@ start() {
         echo "already running as process $pid."
         exit 1
     fi
+    if ! { [ -w "$ZOOPIDFILE" ] || { [ ! -e "$ZOOPIDFILE" ] && [ -w "$(dirname "$ZOOPIDFILE")" ]; }; }; then
+        echo FAILED TO WRITE PID
+        exit 1
+    fi
     if ! : >"$out_file"; then
         echo SERVER DID NOT START
         exit 1
@@ -210,7 +214,11 @@ stop() {
         return
     fi
     pid=$(cat "$ZOOPIDFILE")
-    if is_running "$pid" && kill "$pid"; then
+    if is_running "$pid"; then
+        if ! kill "$pid" 2>/dev/null && is_running "$pid"; then
+            echo "FAILED TO STOP (process $pid belongs to another user)"
+            exit 1
+        fi
         deadline=$((SECONDS + stop_seconds_max))
         while is_running "$pid"; do
             if [ "$SECONDS" -ge "$deadline" ]; then

@@ -111,6 +111,34 @@ test_old_pid_file_of_another_server_is_not_this_one() {
     gone "$first" || fail "stop has forgotten its own server"
 }
 
+# Only root can be two users.
+test_another_user_neither_stops_nor_starts_a_server() {
+    [ "$(id -u)" = 0 ] || { echo "skip  this needs root" && return; }
+    # A place that both may enter.
+    chmod 755 "$work"
+    mkdir -p opt/bin
+    cp "$root"/bin/*.sh "$MEERKAT_BIN" opt/bin
+    mv "opt/bin/$(basename "$MEERKAT_BIN")" opt/bin/zk-server 2>/dev/null
+    zkserver=$PWD/opt/bin/zkServer.sh
+    unset MEERKAT_BIN
+    configure
+    mkdir -m 777 logs
+    local nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups) pid
+    run "$zkserver" --config conf start
+    expect_code 0 || return
+    pid=$(server_pid)
+    run "${nobody[@]}" "$zkserver" --config conf stop
+    expect_code 1 && expect_out "Stopping zookeeper ... FAILED TO STOP (process $pid belongs to another user)" || return
+    [ "$(server_pid)" = "$pid" ] && answers "$port" || fail "there is no pid file or no server any more" || return
+    run "${nobody[@]}" "$zkserver" --config conf start
+    expect_code 1 && expect_out "Starting zookeeper ... already running as process $pid." || return
+    run "$zkserver" --config conf stop
+    expect_code 0 || return
+    run "${nobody[@]}" "$zkserver" --config conf start
+    expect_code 1 && expect_out "Starting zookeeper ... FAILED TO WRITE PID" || return
+    [ ! -e data/zookeeper_server.pid ] && ! answers "$port" || fail "it has started a server"
+}
+
 test_a_zombie_does_not_run() {
     configure
     mkdir data
