@@ -47,47 +47,6 @@ if [ -z "${ZOOPIDFILE:-}" ] && [ -n "$data_dir" ]; then
 fi
 out_file=$ZOO_LOG_DIR/zookeeper-${USER:-$(id -un)}-server-${HOSTNAME:-$(hostname)}.out
 
-# Whether a process is this server: the number in an old file may belong to anybody by now, to another
-# server too. A zombie has ended. Where the system does not tell, it is.
-is_running() {
-    [[ $1 =~ ^[0-9]+$ ]] || return 1
-    if [ ! -d /proc/self ]; then
-        kill -0 "$1" 2>/dev/null
-        return
-    fi
-    local name state
-    if ! { name=$(<"/proc/$1/comm") && state=$(<"/proc/$1/stat"); } 2>/dev/null; then
-        # Where other users' processes are hidden, this still tells.
-        LC_ALL=C kill -0 "$1" 2>&1 | grep -q 'not permitted'
-        return
-    fi
-    [ "$name" = "$(basename "${MEERKAT_BIN:-zk-server}" | cut -c1-15)" ] || return 1
-    # Its name is in parentheses and may have any in it.
-    [[ ${state##*) } != Z* ]] && serves_data_dir "$1"
-}
-
-# Whether a server has this configuration's dataDir, whatever the file is called that says so.
-serves_data_dir() {
-    local words=() place theirs
-    { mapfile -d '' -t words <"/proc/$1/cmdline"; } 2>/dev/null
-    place=$(readlink "/proc/$1/cwd" 2>/dev/null) || place=
-    in_place() {
-        if [[ $1 == /* ]]; then echo "$1"; elif [ -n "$1" ] && [ -n "$place" ]; then echo "$place/$1"; fi
-    }
-    case ${#words[@]} in
-    1) theirs=data ;;
-    2)
-        theirs=$(in_place "${words[1]}")
-        # The same file, though its dataDir may have been changed.
-        [ ! "$theirs" -ef "$config" ] || return 0
-        theirs=$(setting_in "$theirs" dataDir)
-        ;;
-    *) theirs=${words[2]:-} ;;
-    esac
-    theirs=$(in_place "$theirs")
-    [ -z "$theirs" ] || [ -z "$data_dir" ] || [ "$theirs" = "$data_dir" ] || [ "$theirs" -ef "$data_dir" ]
-}
-
 find_server() {
     server=$(find_binary zk-server) || exit 1
 }

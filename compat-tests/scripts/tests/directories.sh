@@ -29,6 +29,21 @@ No myid provided, be sure to specify it in $PWD/data/myid if using non-standalon
     [ -z "$left" ] || fail "something is left: $left"
 }
 
+test_initialize_spares_a_server_without_a_pid_file() {
+    configure dataLogDir="$PWD/datalog"
+    in_foreground conf/zoo.cfg
+    wait_until answers "$port" || fail "no answer: $(tail -n 5 foreground.*)" || return
+    run "$initialize" --configfile=conf/zoo.cfg --force
+    expect_code 1 && expect_out "a server runs on $PWD/data as process $foreground; stop it first" || return
+    [ -d datalog/log ] || fail "its log is gone" || return
+    kill "$foreground"
+    wait "$foreground"
+    # What an old file names by now is nobody's server.
+    echo -n $$ >data/zookeeper_server.pid
+    run "$initialize" --configfile=conf/zoo.cfg --force
+    expect_code 0 && [ ! -e datalog/log ] || fail "it is not made anew"
+}
+
 test_initialize_says_what_is_wrong() {
     configure
     run "$initialize" --configfile=conf/none.cfg
