@@ -78,7 +78,7 @@ if [ $force = yes ]; then
         exit 1
     fi
     echo "Force enabled, data/txnlog directories will be re-initialized"
-elif [ -d "$data_dir/snapshots" ] || [ -d "$data_dir/log" ]; then
+elif [ -e "$data_dir/myid" ] || [ -d "$data_dir/snapshots" ] || [ -d "$data_dir/log" ]; then
     echo "ZooKeeper data directory already exists at $data_dir (or use --force to force re-initialization)"
     exit 1
 elif [ -n "$log_dir" ] && [ -d "$log_dir/log" ]; then

@@ -9,6 +9,10 @@ test_initialize_makes_a_place_that_a_server_starts_in() {
     run "$initialize" --configfile=conf/zoo.cfg --myid=7
     expect_code 0 && expect_out "Using myid of 7" || return
     [ "$(cat data/myid)" = 7 ] && [ -d datalog ] || fail "no myid or no dataLogDir" || return
+    run "$initialize" --configfile=conf/zoo.cfg --myid=8
+    expect_code 1 || return
+    expect_out "ZooKeeper data directory already exists at $PWD/data (or use --force to force re-initialization)" || return
+    [ "$(cat data/myid)" = 7 ] || fail "myid is $(cat data/myid)" || return
     run "$zkserver" --config conf start
     expect_code 0 || return
     run "$initialize" --configfile=conf/zoo.cfg --force
