@@ -9,6 +9,7 @@ if [ $# -gt 1 ] && [ "$1" = --config ]; then
     ZOOCFGDIR=$2
     shift 2
 fi
+config_is_named=${ZOOCFGDIR:+yes}
 ZOOCFGDIR=${ZOOCFGDIR:-$ZOOKEEPER_PREFIX/conf}
 
 # Settings of the site, under ZooKeeper's own file names.
@@ -19,6 +20,8 @@ for site in zookeeper-env.sh java.env; do
     fi
 done
 
+# A configuration that somebody has named must be there; only the usual one may be absent.
+config_is_named=${config_is_named:-${ZOOCFG:+yes}}
 ZOOCFG=${ZOOCFG:-zoo.cfg}
 ZOO_LOG_DIR=${ZOO_LOG_DIR:-$ZOOKEEPER_PREFIX/logs}
 
@@ -84,5 +87,4 @@ serves_data_dir() {
 
 # The server reads -D words from both; a site file may have set them without export.
 export SERVER_JVMFLAGS=${SERVER_JVMFLAGS:-} JVMFLAGS=${JVMFLAGS:-}
-# A restart must find the same configuration.
-export ZOOCFGDIR ZOO_LOG_DIR
+export ZOO_LOG_DIR

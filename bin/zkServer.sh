@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts, stops and asks after the server, with the commands and the output of ZooKeeper's script.
 #
-# Differences: without conf/zoo.cfg the server runs with its embedded default (127.0.0.1:2181, data
+# Differences: without a conf/zoo.cfg, unless a configuration is named, the server runs with its embedded default (127.0.0.1:2181, data
 # in ./data); restart keeps --config; start waits until the port answers and stop until the process
 # is gone; an unknown command ends with 2.
 
@@ -26,7 +26,7 @@ esac
 file=${2:-}
 config=${file:-$ZOOCFG}
 [[ $config == */* ]] || config=$ZOOCFGDIR/$config
-if [ -n "$file" ] || [ -e "$config" ]; then
+if [ -n "$file$config_is_named" ] || [ -e "$config" ]; then
     server_args=("$config")
     echo "Using config: $config" >&2
 else
@@ -111,6 +111,10 @@ remove_pid_file() {
 
 start() {
     local pid
+    if [ ${#server_args[@]} -gt 0 ] && [ ! -e "$config" ]; then
+        echo "$config: file is missing" >&2
+        exit 1
+    fi
     if [ -z "${ZOOPIDFILE:-}" ]; then
         echo "dataDir is not set in $config, and neither is ZOOPIDFILE" >&2
         exit 1

@@ -171,7 +171,12 @@ test_foreground_is_the_server_itself() {
 }
 
 test_without_configuration_this_machine_is_served() {
-    export ZOOCFGDIR=$PWD/none ZOO_LOG_DIR=$PWD/logs
+    export ZOO_LOG_DIR=$PWD/logs
+    # Where no configuration has the usual name.
+    local zkserver=$PWD/opt/bin/zkServer.sh
+    mkdir -p opt/bin
+    cp "$root"/bin/*.sh opt/bin
+    ln -s "$MEERKAT_BIN" opt/bin/zk-server
     ! answers 2181 || fail "port 2181 is taken by another program" || return
     run "$zkserver" start
     expect_code 0 && expect_out "Starting zookeeper ... STARTED" && expect_err 127.0.0.1:2181 || return
@@ -248,6 +253,23 @@ test_groups_are_refused() {
     mkdir data
     echo 1 >data/myid
     refuses error 'not supported' initLimit=5 syncLimit=2 server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4 server.3=127.0.0.1:5:6 group.1=1:2:3
+}
+
+# The embedded default is for those who have named nothing.
+test_a_named_configuration_must_be_there() {
+    export ZOO_LOG_DIR=$PWD/logs
+    mkdir empty
+    local named
+    for named in "--config $PWD/empty" "ZOOCFGDIR=$PWD/empty" "ZOOCFG=other.cfg" "ZOOCFG=$PWD/other.cfg"; do
+        local words=("$zkserver")
+        # shellcheck disable=SC2206 # words
+        case $named in --*) words+=($named) ;; *) words=(env "$named" "$zkserver") ;; esac
+        run timeout 15 "${words[@]}" start-foreground
+        expect_code 2 && expect_err "file is missing" || return
+        run "${words[@]}" start
+        expect_code 1 && expect_err "file is missing" && expect_out "" || return
+    done
+    [ ! -e data ] || fail "a server without configuration was here"
 }
 
 test_missing_file_is_one_sentence() {
