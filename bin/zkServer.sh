@@ -135,7 +135,10 @@ start() {
         echo FAILED TO WRITE PID
         exit 1
     fi
-    if ! : >"$out_file"; then
+    # Behind what is there: it may be another server's, whose file has the same name. Of what it
+    # says later, only what is new is ours.
+    local begin
+    if ! : >>"$out_file" || ! begin=$(wc -c <"$out_file"); then
         echo SERVER DID NOT START
         exit 1
     fi
@@ -144,7 +147,7 @@ start() {
     if find_client_port >/dev/null && ! ask_srvr >/dev/null; then
         answer_tells=yes
     fi
-    nohup "$server" "${server_args[@]}" >"$out_file" 2>&1 </dev/null 9>&- &
+    nohup "$server" "${server_args[@]}" >>"$out_file" 2>&1 </dev/null 9>&- &
     pid=$!
     if ! echo -n "$pid" >"$ZOOPIDFILE"; then
         kill "$pid"
@@ -158,7 +161,7 @@ start() {
         if ! kill -0 "$pid" 2>/dev/null; then
             remove_pid_file "$pid"
             echo FAILED TO START
-            tail -n 5 "$out_file" >&2
+            tail -c "+$((begin + 1))" "$out_file" | tail -n 5 >&2
             exit 1
         fi
         if [ $answer_tells = yes ] && ask_srvr >/dev/null; then
@@ -234,6 +237,6 @@ print-cmd)
     find_server
     printf '"%s"' "$server"
     [ ${#server_args[@]} = 0 ] || printf ' "%s"' "${server_args[@]}"
-    printf ' > "%s" 2>&1 < /dev/null\n' "$out_file"
+    printf ' >> "%s" 2>&1 < /dev/null\n' "$out_file"
     ;;
 esac

@@ -188,6 +188,23 @@ Mode: standalone" || return
     expect_code 0
 }
 
+test_a_start_keeps_what_another_has_logged() {
+    configure
+    run "$zkserver" --config conf start
+    expect_code 0 || return
+    local before
+    before=$(cat logs/*.out)
+    mkdir second
+    # It does not start, and the last lines that are shown are its own alone.
+    sed "s|^dataDir=.*|dataDir=$PWD/second/data|" conf/zoo.cfg >second/zoo.cfg
+    run "$zkserver" --config second start
+    expect_code 1 || return
+    [[ $(cat logs/*.out) == "$before"* ]] || fail "the first server's lines are gone: $(cat logs/*.out)" || return
+    [[ $err != *"serving clients"* ]] && expect_err "cannot listen" || fail "stderr has another's lines: $err" || return
+    run "$zkserver" --config conf stop
+    expect_code 0
+}
+
 test_port_in_use_is_one_sentence() {
     configure
     run "$zkserver" --config conf start
@@ -287,7 +304,7 @@ test_print_cmd_and_version() {
     configure
     run "$zkserver" --config conf print-cmd
     expect_code 0 || return
-    expect_out "\"$MEERKAT_BIN\" \"conf/zoo.cfg\" > \"$ZOO_LOG_DIR/zookeeper-${USER:-$(id -un)}-server-${HOSTNAME:-$(hostname)}.out\" 2>&1 < /dev/null" || return
+    expect_out "\"$MEERKAT_BIN\" \"conf/zoo.cfg\" >> \"$ZOO_LOG_DIR/zookeeper-${USER:-$(id -un)}-server-${HOSTNAME:-$(hostname)}.out\" 2>&1 < /dev/null" || return
     run "$zkserver" --config conf version
     expect_code 0 || return
     grep -qE '[0-9]+\.[0-9]+\.[0-9]+' <<<"$out" || fail "no version in: $out"
