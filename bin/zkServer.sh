@@ -51,6 +51,11 @@ find_server() {
     server=$(find_binary zk-server) || exit 1
 }
 
+# The disk that is not mounted must not become a new, empty server. The server knows the property.
+if [ -n "${ZOO_DATADIR_AUTOCREATE_DISABLE:-}" ]; then
+    SERVER_JVMFLAGS+=" -Dzookeeper.datadir.autocreate=false"
+fi
+
 # Where to ask: the plain client port, from the file or from this server's own line.
 find_client_port() {
     client_address=$(setting clientPortAddress)

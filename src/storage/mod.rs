@@ -21,6 +21,11 @@ use std::path::{Path, PathBuf};
 pub enum StorageError {
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    /// Upstream's words, which name the property that was meant to find this out.
+    #[error(
+        "Missing data directory {path}, automatic data directory creation is disabled (zookeeper.datadir.autocreate is false). Please create this directory manually."
+    )]
+    Missing { path: PathBuf },
     #[error("{path} is in use by another server")]
     InUse { path: PathBuf },
     #[error("{path} is damaged: {why}")]
@@ -63,6 +68,10 @@ pub(crate) fn create_dir(path: &Path, autocreate: bool) -> Result<(), StorageErr
     let probe = path.join(".write-probe");
     std::fs::write(&probe, b"").map_err(|source| StorageError::io(path, source))?;
     std::fs::remove_file(&probe).map_err(|source| StorageError::io(path, source))
+    } else if matches!(path.try_exists(), Ok(false)) {
+        return Err(StorageError::Missing {
+            path: path.to_owned(),
+        });
 }
 
 /// Makes the names in a directory durable.

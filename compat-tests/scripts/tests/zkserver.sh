@@ -300,6 +300,21 @@ test_unusable_data_directory_is_one_sentence() {
     refuses 3 "$PWD/file" "dataDir=$PWD/file/data"
 }
 
+test_no_directory_is_made_where_that_is_switched_off() {
+    export ZOO_DATADIR_AUTOCREATE_DISABLE=1
+    refuses 3 "Missing data directory $PWD/data, automatic data directory creation is disabled (zookeeper.datadir.autocreate is false). Please create this directory manually." || return
+    [ ! -e data ] || fail "it was made" || return
+    mkdir data
+    in_foreground conf/zoo.cfg
+    wait_until answers "$port" || fail "no answer: $(tail -n 5 foreground.*)"
+}
+
+test_zookeepers_data_is_not_begun_beside() {
+    mkdir -p data/version-2 log
+    : >data/version-2/snapshot.0
+    refuses 3 "take it over with \`zk-server import $PWD/data --from-log $PWD/log --config zoo.cfg\`" dataLogDir="$PWD/log"
+}
+
 test_print_cmd_and_version() {
     configure
     run "$zkserver" --config conf print-cmd
