@@ -37,9 +37,13 @@ pub enum StorageError {
         known: u64,
     },
     #[error(
-        "{path} holds data of Apache ZooKeeper; choose another dataDir, it is not read or changed"
+        "{path} holds data of Apache ZooKeeper, which is not read or changed; take it over with `zk-server import {dirs} --config zoo.cfg`, or choose another dataDir"
     )]
-    Foreign { path: PathBuf },
+    Foreign {
+        path: PathBuf,
+        /// What `import` is to be told: dataDir, and dataLogDir if it is another.
+        dirs: String,
+    },
     #[error("{path} holds data already; it is not read or changed")]
     Used { path: PathBuf },
 }
@@ -64,14 +68,14 @@ impl StorageError {
 pub(crate) fn create_dir(path: &Path, autocreate: bool) -> Result<(), StorageError> {
     if autocreate {
         std::fs::create_dir_all(path).map_err(|source| StorageError::io(path, source))?;
-    }
-    let probe = path.join(".write-probe");
-    std::fs::write(&probe, b"").map_err(|source| StorageError::io(path, source))?;
-    std::fs::remove_file(&probe).map_err(|source| StorageError::io(path, source))
     } else if matches!(path.try_exists(), Ok(false)) {
         return Err(StorageError::Missing {
             path: path.to_owned(),
         });
+    }
+    let probe = path.join(".write-probe");
+    std::fs::write(&probe, b"").map_err(|source| StorageError::io(path, source))?;
+    std::fs::remove_file(&probe).map_err(|source| StorageError::io(path, source))
 }
 
 /// Makes the names in a directory durable.
