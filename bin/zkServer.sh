@@ -81,6 +81,8 @@ find_client_port() {
                 if [[ $own == *:* ]]; then
                     client_address=${own%:*}
                 fi
+            else
+                echo "Client port not found in the server configs"
             fi
         fi
     fi
