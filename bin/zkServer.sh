@@ -150,8 +150,11 @@ start() {
         exit 1
     fi
     # An answer tells that ours serves only if nobody else answers there already.
-    local answer_tells=no
-    if find_client_port >/dev/null && ! ask_srvr >/dev/null; then
+    local answer_tells=no seconds_max=$start_seconds_max
+    if ! find_client_port >/dev/null; then
+        # Nobody can be asked: alive after a second is what upstream's takes for started.
+        seconds_max=1
+    elif ! ask_srvr >/dev/null; then
         answer_tells=yes
     fi
     nohup "$server" "${server_args[@]}" >>"$out_file" 2>&1 </dev/null 9>&- &
@@ -163,7 +166,7 @@ start() {
     fi
     # A server that has much to load may take longer than this; it is alive then, and that is
     # all that STARTED has ever promised.
-    local deadline=$((SECONDS + start_seconds_max))
+    local deadline=$((SECONDS + seconds_max))
     while [ "$SECONDS" -lt "$deadline" ]; do
         if ! kill -0 "$pid" 2>/dev/null; then
             remove_pid_file "$pid"
