@@ -10,7 +10,10 @@ if [ $# -gt 1 ] && [ "$1" = --config ]; then
     shift 2
 fi
 config_is_named=${ZOOCFGDIR:+yes}
-ZOOCFGDIR=${ZOOCFGDIR:-$ZOOKEEPER_PREFIX/conf}
+if [ -z "${ZOOCFGDIR:-}" ]; then
+    ZOOCFGDIR=$ZOOKEEPER_PREFIX/conf
+    [ -d "$ZOOCFGDIR" ] || [ ! -d "$ZOOKEEPER_PREFIX/etc/zookeeper" ] || ZOOCFGDIR=$ZOOKEEPER_PREFIX/etc/zookeeper
+fi
 
 # Settings of the site, under ZooKeeper's own file names.
 for site in zookeeper-env.sh java.env; do
@@ -40,7 +43,7 @@ find_binary() {
 # The last value of a key in a configuration file, by the separators of a properties file.
 setting_in() {
     [ -r "$1" ] || return 0
-    sed -nE "s/^[[:space:]]*$2([[:space:]]*[=:][[:space:]]*|[[:space:]]+)([^[:space:]=:].*)$/\2/p" "$1" |
+    sed -nE "s/^[[:space:]]*$2([[:space:]]*[=:][[:space:]]*|[[:space:]]+)([^[:space:]].*)$/\2/p" "$1" |
         tail -n 1 | tr -d '\r' | sed -E 's/[[:space:]]+$//'
 }
 
@@ -85,6 +88,7 @@ serves_data_dir() {
     [ -z "$theirs" ] || [ -z "$data_dir" ] || [ "$theirs" = "$data_dir" ] || [ "$theirs" -ef "$data_dir" ]
 }
 
-# The server reads -D words from both; a site file may have set them without export.
+# What the server reads from its environment; a site file may have set it without export.
+export MEERKAT_LOG MEERKAT_LOG_FORMAT
 export SERVER_JVMFLAGS=${SERVER_JVMFLAGS:-} JVMFLAGS=${JVMFLAGS:-}
 export ZOO_LOG_DIR

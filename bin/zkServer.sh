@@ -85,6 +85,9 @@ find_client_port() {
                 echo "Client port not found in the server configs"
             fi
         fi
+        if ! [[ $client_port =~ ^[0-9]+$ ]]; then
+            echo "Client port not found. Looking for secureClientPort in the static config."
+        fi
     fi
     client_address=${client_address#[}
     client_address=${client_address%]}

@@ -26,7 +26,7 @@ print(s.recv(1000).decode().strip(), flush=True)
 END
     python3 listen.py "$PWD/notify" >heard 2>&1 &
     pids+=($!)
-    wait_until grep -q bound heard || fail "no socket: $(cat heard)" || return
+    wait_until grep -qs bound heard || fail "no socket: $(cat heard)" || return
     NOTIFY_SOCKET=$PWD/notify in_foreground "$PWD/conf/zoo.cfg"
     wait_until grep -q READY=1 heard || fail "it said: $(cat heard)" || return
     answers "$port" || fail "it said so before it served"

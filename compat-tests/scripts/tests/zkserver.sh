@@ -51,6 +51,54 @@ Starting zookeeper ... already running as process $pid." ] || fail "they said: $
     ! answers "$port" || fail "another server answers"
 }
 
+test_status_finds_the_port_where_the_server_does() {
+    [ -s /proc/net/if_inet6 ] || { echo "skip  this machine has no IPv6" && return; }
+    local address
+    for address in ::1 "[::1]"; do
+        configure
+        sed -i "s/^clientPortAddress=.*/clientPortAddress = $address/" conf/zoo.cfg
+        run "$zkserver" --config conf start
+        expect_code 0 && expect_out "Starting zookeeper ... STARTED" || return
+        run "$zkserver" --config conf status
+        expect_code 0 && expect_out "Client port found: $port. Client address: ::1. Client SSL: false.
+Mode: standalone" || return
+        run "$zkserver" --config conf stop
+        expect_code 0 || return
+    done
+}
+
+test_start_without_a_client_port_does_not_wait_for_one() {
+    configure
+    sed -i '/^clientPort/d' conf/zoo.cfg
+    local begin=$SECONDS
+    run env ZOO_START_SECONDS=60 "$zkserver" --config conf start
+    expect_code 0 && expect_out "Starting zookeeper ... STARTED" || return
+    [ $((SECONDS - begin)) -lt 30 ] || fail "it waited $((SECONDS - begin)) s" || return
+    run "$zkserver" --config conf stop
+    expect_code 0
+}
+
+test_site_file_sets_what_the_server_logs() {
+    configure
+    # Without export, as upstream's scripts allow.
+    printf '%s\n' MEERKAT_LOG_FORMAT=json MEERKAT_LOG=info ZOO_LOG_DIR="$PWD/elsewhere" >conf/zookeeper-env.sh
+    run "$zkserver" --config conf start
+    expect_code 0 || return
+    grep -q '^{.*"serving clients"' elsewhere/*.out || fail "no JSON: $(cat elsewhere/*.out)" || return
+    run "$zkserver" --config conf stop
+    expect_code 0
+}
+
+# As in upstream's, a package may have the configuration there.
+test_configuration_may_be_in_etc() {
+    configure
+    mkdir -p opt/bin opt/etc
+    cp "$root"/bin/*.sh opt/bin
+    mv conf opt/etc/zookeeper
+    run opt/bin/zkServer.sh print-cmd
+    expect_err "Using config: $PWD/opt/etc/zookeeper/zoo.cfg"
+}
+
 test_restart_keeps_the_configuration() {
     configure
     run "$zkserver" --config conf start
