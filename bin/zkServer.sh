@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Starts, stops and asks after the server, with the commands and the output of ZooKeeper's script.
 #
-# Differences: without a conf/zoo.cfg, unless a configuration is named, the server runs with its embedded default (127.0.0.1:2181, data
-# in ./data); restart keeps --config; start waits until the port answers and stop until the process
-# is gone; an unknown command ends with 2.
+# Differences: where no configuration is named and conf/zoo.cfg is not there, the server runs with its
+# embedded default (127.0.0.1:2181, data in ./data); start waits until the port answers and stop until
+# the process is gone. compat-tests/scripts/differences has the others.
 
 usage="Usage: $0 [--config <conf-dir>] {start|start-foreground|stop|version|restart|status|print-cmd}"
 start_seconds_max=${ZOO_START_SECONDS:-10}
@@ -13,16 +13,8 @@ ZOOBINDIR=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 # shellcheck source=bin/zkEnv.sh
 . "$ZOOBINDIR/zkEnv.sh"
 
-command=${1:-}
-case $command in
-start | start-foreground | stop | version | restart | status | print-cmd) ;;
-*)
-    echo "$usage" >&2
-    exit 2
-    ;;
-esac
-
 # A bare name is a file of the configuration directory, anything with a slash is a path.
+command=${1:-}
 file=${2:-}
 config=${file:-$ZOOCFG}
 [[ $config == */* ]] || config=$ZOOCFGDIR/$config
@@ -33,6 +25,14 @@ else
     server_args=()
     echo "Using config: none ($config is not there), the embedded default: 127.0.0.1:2181, data in $PWD/data" >&2
 fi
+
+case $command in
+start | start-foreground | stop | version | restart | status | print-cmd) ;;
+*)
+    echo "$usage" >&2
+    exit 2
+    ;;
+esac
 
 setting() {
     if [ ${#server_args[@]} -gt 0 ]; then
