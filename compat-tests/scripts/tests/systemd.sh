@@ -13,6 +13,12 @@ test_systemd_understands_the_unit() {
     [ -z "$err" ] || fail "$err"
 }
 
+# The unit starts again what may work the next time, and not what cannot.
+test_unit_restarts_what_may_work_the_next_time() {
+    grep -qx 'StartLimitIntervalSec=0' "$unit" && grep -qx 'Restart=on-failure' "$unit" || fail "it gives up" || return
+    grep -qx 'RestartPreventExitStatus=2 3' "$unit" || fail "it starts a bad configuration for ever"
+}
+
 # What systemd waits for with Type=notify.
 test_the_server_says_when_it_serves() {
     configure
