@@ -5,7 +5,7 @@ entry=$root/bin/docker-entrypoint.sh
 
 # A container's directories, below the current one. Further words are variables.
 in_container() {
-    env -i PATH="$root/bin:$PATH" HOME="$PWD" MEERKAT_BIN="$MEERKAT_BIN" ZOO_CONF_DIR="$PWD/conf" ZOOCFGDIR="$PWD/conf" \
+    env -i PATH="$root/bin:$PATH" HOME="$PWD" MEERKAT_BIN="$MEERKAT_BIN" ZOO_CONF_DIR="$PWD/conf" ZOOCFGDIR=/conf \
         ZOO_DATA_DIR="$PWD/data" ZOO_DATA_LOG_DIR="$PWD/datalog" ZOO_LOG_DIR="$PWD/logs" "$@"
 }
 
@@ -75,7 +75,7 @@ test_containers_form_an_ensemble_and_stop_when_told() {
         (
             cd "$id" && directories
             # The process becomes the server: a signal to it arrives.
-            exec env -i PATH="$root/bin:$PATH" MEERKAT_BIN="$MEERKAT_BIN" ZOO_CONF_DIR="$PWD/conf" ZOOCFGDIR="$PWD/conf" \
+            exec env -i PATH="$root/bin:$PATH" MEERKAT_BIN="$MEERKAT_BIN" ZOO_CONF_DIR="$PWD/conf" ZOOCFGDIR=/conf \
                 ZOO_DATA_DIR="$PWD/data" ZOO_DATA_LOG_DIR="$PWD/datalog" ZOO_LOG_DIR="$PWD/logs" \
                 ZOO_MY_ID="$id" ZOO_SERVERS="$servers" ZOO_ADMINSERVER_ENABLED=false \
                 "$entry" zkServer.sh start-foreground
@@ -133,8 +133,10 @@ test_dockerfile_names_what_is_there() {
         [ -x "$root/bin/$name" ] || fail "$name is no script of ours" || return
     done
     # What is built there, and where the scripts look for it.
-    grep -q '^RUN .build/binary zk-server' "$file" && grep -q '/src/target/zk-server /src/target/zk-cli /opt/meerkat/bin/' "$file" ||
+    grep -q '^    .build/binary zk-server && .build/binary zk-cli ' "$file" && grep -q '/src/target/zk-server /src/target/zk-cli /opt/meerkat/bin/' "$file" ||
         fail "the binaries are not where the scripts look for them" || return
+    # Where ZooKeeper's image has its entry point, which others begin with.
+    grep -q 'ln -s /opt/meerkat/bin/docker-entrypoint.sh /docker-entrypoint.sh' "$file" || fail "no /docker-entrypoint.sh" || return
     # All directories of the entry point are made, and given to the user.
     for name in $(grep -o ':=/[a-z]*' "$entry" | sed 's/:=//'); do
         grep -q "install -d -o zookeeper -g zookeeper.* $name\( \|$\)" "$file" || fail "$name is not made" || return
