@@ -22,13 +22,38 @@ const EXIT_DATA_DIR: u8 = 3;
 const EXIT_ADMIN: u8 = 4;
 
 fn main() -> ExitCode {
+const USAGE: &str = "\
+Usage: zk-server                                           a server with its embedded default
+       zk-server ZOO_CFG                                   a server
+       zk-server PORT DATA_DIR [TICK_TIME [CONNECTIONS]]   a server without a configuration
+       zk-server --version
+
+On a data directory that no server runs on; `zk-server COMMAND --help` says more:
+  import DIR    makes one from Apache ZooKeeper's
+  export DIR TO writes a snapshot that Apache ZooKeeper starts from
+  restore DIR   makes one from a snapshot, or as it was at some zxid
+  check DIR     says what it holds, and whether it is sound
+
+On single files, as ZooKeeper's tools of these names:
+  snapshot-formatter, snapshot-comparer, snapshot-recursive-summary, txn-log-toolkit
+
+From the environment: SERVER_JVMFLAGS and JVMFLAGS (their -Dname=value words), MEERKAT_LOG (debug, info,
+warn, error, off) and MEERKAT_LOG_FORMAT (text, json).";
+
     let all: Vec<_> = std::env::args_os().collect();
     if let Some(code) = meerkat::offline::command::run(&all) {
         return code;
     }
-    if all.get(1).is_some_and(|first| first == "--version") {
-        println!("Meerkat, version {}", env!("CARGO_PKG_VERSION"));
-        return ExitCode::SUCCESS;
+    match all.get(1).and_then(|first| first.to_str()) {
+        Some("--version") => {
+            println!("Meerkat, version {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Some("--help" | "-h") => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
     if let Err(error) = meerkat::logging::install() {
         eprintln!("{error}");

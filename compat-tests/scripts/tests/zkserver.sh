@@ -363,6 +363,17 @@ test_zookeepers_data_is_not_begun_beside() {
     refuses 3 "take it over with \`zk-server import $PWD/data --from-log $PWD/log --config zoo.cfg\`" dataLogDir="$PWD/log"
 }
 
+test_server_tells_how_it_is_used() {
+    local option word
+    for option in --help -h; do
+        run "$MEERKAT_BIN" "$option"
+        expect_code 0 && [ -z "$err" ] || fail "stderr: $err" || return
+        for word in ZOO_CFG import export restore check txn-log-toolkit --version; do
+            grep -q -- "$word" <<<"$out" || fail "$option says nothing of $word" || return
+        done
+    done
+}
+
 test_print_cmd_and_version() {
     configure
     run "$zkserver" --config conf print-cmd
