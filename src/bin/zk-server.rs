@@ -4,7 +4,8 @@
 //! `zk-server PORT DIR [TICK [CONNECTIONS]]` is upstream's short form. `zk-server import`, `export`,
 //! `restore` and `check` work on a data directory that no server runs on.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use meerkat::config::{Config, ConfigError, JvmFlags, Notice, NoticeLevel};
@@ -21,7 +22,6 @@ const EXIT_DATA_DIR: u8 = 3;
 /// Upstream's exit code for an admin server that cannot be started.
 const EXIT_ADMIN: u8 = 4;
 
-fn main() -> ExitCode {
 const USAGE: &str = "\
 Usage: zk-server                                           a server with its embedded default
        zk-server ZOO_CFG                                   a server
@@ -40,6 +40,7 @@ On single files, as ZooKeeper's tools of these names:
 From the environment: SERVER_JVMFLAGS and JVMFLAGS (their -Dname=value words), MEERKAT_LOG (debug, info,
 warn, error, off) and MEERKAT_LOG_FORMAT (text, json).";
 
+fn main() -> ExitCode {
     let all: Vec<_> = std::env::args_os().collect();
     if let Some(code) = meerkat::offline::command::run(&all) {
         return code;
@@ -135,11 +136,21 @@ fn load(arguments: &[String]) -> Result<(Config, Vec<Notice>), ConfigError> {
     }
 }
 
+/// The program that is there now where this one was started: after an upgrade in place the system
+/// calls the file of a process by its old name and this suffix.
+fn program_at(running: PathBuf) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    match running.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        Some(path) if !running.exists() => Path::new(OsStr::from_bytes(path)).to_owned(),
+        _ => running,
+    }
+}
+
 /// Replaces this process by a new one with the same arguments and id; returns when that fails.
 fn begin_anew() -> ServeError {
     use std::os::unix::process::CommandExt as _;
     tracing::warn!("the data was set aside; starting anew to fetch the state from the leader");
-    let program = std::env::current_exe().unwrap_or_else(|_| "zk-server".into());
+    let program = std::env::current_exe().map_or_else(|_| "zk-server".into(), program_at);
     let error = std::process::Command::new(program)
         .args(std::env::args_os().skip(1))
         .exec();
@@ -199,4 +210,22 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     tracing::info!("stopping");
     server.shutdown().await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_program_is_found_under_its_name() {
+        let check = |running: &str, expected: &str| {
+            assert_eq!(program_at(running.into()), Path::new(expected));
+        };
+        check("/no/such/zk-server (deleted)", "/no/such/zk-server");
+        check("/no/such/zk-server", "/no/such/zk-server");
+        let dir = tempfile::tempdir().expect("a directory");
+        let odd = dir.path().join("zk-server (deleted)");
+        std::fs::write(&odd, "").expect("a file");
+        assert_eq!(program_at(odd.clone()), odd);
+    }
 }
