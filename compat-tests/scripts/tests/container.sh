@@ -157,3 +157,17 @@ test_scripts_work_without_a_source_tree() {
     run env -u MEERKAT_BIN opt/bin/zkServer.sh --config conf stop
     expect_code 0
 }
+
+# Debian 12 has libclang under names that other releases lack.
+test_packages_know_libclang_by_its_other_name() {
+    mkdir shims
+    printf '#!/bin/sh\nexit 1\n' >shims/dpkg-query
+    cp shims/dpkg-query shims/apt-cache
+    # Takes what such a release has, and tells what it was asked for.
+    printf '%s\n' '#!/bin/sh' "case \$* in *libclang1-14*) exit 100 ;; esac" "echo \"\$@\" >>$PWD/asked" >shims/apt-get
+    cp shims/apt-get shims/sudo
+    chmod +x shims/*
+    PATH=$PWD/shims:$PATH run "$root/.build/packages" libclang1-14 libclang-common-14-dev some-package
+    expect_code 0 || return
+    grep -q ' install libclang-dev some-package$' asked || fail "asked for: $(cat asked)"
+}
