@@ -47,8 +47,8 @@ setting_in() {
         tail -n 1 | tr -d '\r' | sed -E 's/[[:space:]]+$//'
 }
 
-# Whether a process is the server of $config and $data_dir: the number in an old file may belong to anybody by now, to another
-# server too. A zombie has ended. Where the system does not tell, it is.
+# Whether a process is the server of $config and $data_dir: the number in an old file may belong to
+# anybody by now, to another server too. A zombie has ended. Where the system does not tell, it is.
 is_running() {
     [[ $1 =~ ^[0-9]+$ ]] || return 1
     if [ ! -d /proc/self ]; then

@@ -67,6 +67,30 @@ Mode: standalone" || return
     done
 }
 
+# Upstream's words on the way to a port.
+test_status_tells_where_it_looks() {
+    configure
+    sed -i '/^clientPort/d' conf/zoo.cfg
+    local nowhere="Client port not found. Looking for secureClientPort in the static config.
+Unable to find either secure or unsecure client port in any configs. Terminating."
+    run "$zkserver" --config conf status
+    expect_code 1 && expect_out "myid could not be determined, will not able to locate clientPort in the server configs.
+$nowhere" || return
+    mkdir data
+    echo 1 >data/myid
+    echo server.1=127.0.0.1:1:2 >>conf/zoo.cfg
+    run "$zkserver" --config conf status
+    expect_code 1 && expect_out "Client port not found in static config file. Looking in dynamic config file.
+Client port not found in the server configs
+$nowhere" || return
+    sed -i "s|^server.*|dynamicConfigFile=$PWD/conf/members|" conf/zoo.cfg
+    echo "server.1=127.0.0.1:1:2:participant;[::1]:$port" >conf/members
+    run "$zkserver" --config conf status
+    expect_code 1 && expect_out "Client port not found in static config file. Looking in dynamic config file.
+Client port found: $port. Client address: ::1. Client SSL: false.
+Error contacting service. It is probably not running."
+}
+
 test_start_without_a_client_port_does_not_wait_for_one() {
     configure
     sed -i '/^clientPort/d' conf/zoo.cfg
