@@ -154,7 +154,6 @@ mod tests {
         Known::with_value('z', "zxid"),
     ];
 
-    #[expect(clippy::needless_pass_by_value)]
     fn check(line: &str, expected: Expect) {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let said = match parse(&words, &KNOWN) {
