@@ -113,6 +113,14 @@ test_site_file_sets_what_the_server_logs() {
     expect_code 0
 }
 
+# In a release too.
+test_debug_shows_more() {
+    configure
+    MEERKAT_LOG=debug in_foreground conf/zoo.cfg
+    wait_until answers "$port" || fail "no answer: $(tail -n 5 foreground.*)" || return
+    wait_until grep -q ' DEBUG ' foreground.out || fail "nothing more: $(tail -n 5 foreground.out)"
+}
+
 # As in upstream's, a package may have the configuration there.
 test_configuration_may_be_in_etc() {
     configure
