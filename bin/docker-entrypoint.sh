@@ -4,6 +4,8 @@
 set -euo pipefail
 
 : "${ZOO_CONF_DIR:=/conf}" "${ZOO_DATA_DIR:=/data}" "${ZOO_DATA_LOG_DIR:=/datalog}" "${ZOO_LOG_DIR:=/logs}"
+# Where the scripts look for what is written here.
+export ZOOCFGDIR=$ZOO_CONF_DIR ZOO_LOG_DIR
 
 # Directories that were mounted may be root's. With --user there is nothing to give away.
 if [ "${1:-}" = zkServer.sh ] && [ "$(id -u)" = 0 ] && id zookeeper >/dev/null 2>&1; then

@@ -58,14 +58,27 @@ if [ -n "$myid" ] && ! { [[ $myid =~ ^[0-9]{1,3}$ ]] && [ "$((10#$myid))" -ge 1 
     exit 1
 fi
 
+# The process that has the log open. One in the foreground has no pid file, but the lock.
+lock_holder() {
+    local inode kind pid place
+    inode=$(stat -c %i "${log_dir:-$data_dir}/log/LOCK" 2>/dev/null) || return 0
+    while read -r _ kind _ _ pid place _; do
+        if [ "$kind" = POSIX ] && [ "${place##*:}" = "$inode" ]; then
+            echo "$pid"
+            return
+        fi
+    done </proc/locks
+}
+
 if [ $force = yes ]; then
     pid=$(cat "${ZOOPIDFILE:-$data_dir/zookeeper_server.pid}" 2>/dev/null)
-    if [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; then
+    is_running "$pid" || pid=$(lock_holder)
+    if [ -n "$pid" ]; then
         echo "a server runs on $data_dir as process $pid; stop it first"
         exit 1
     fi
     echo "Force enabled, data/txnlog directories will be re-initialized"
-elif [ -d "$data_dir/snapshots" ] || [ -d "$data_dir/log" ]; then
+elif [ -e "$data_dir/myid" ] || [ -d "$data_dir/snapshots" ] || [ -d "$data_dir/log" ]; then
     echo "ZooKeeper data directory already exists at $data_dir (or use --force to force re-initialization)"
     exit 1
 elif [ -n "$log_dir" ] && [ -d "$log_dir/log" ]; then

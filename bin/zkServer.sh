@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Starts, stops and asks after the server, with the commands and the output of ZooKeeper's script.
 #
-# Differences: without conf/zoo.cfg the server runs with its embedded default (127.0.0.1:2181, data
-# in ./data); restart keeps --config; start waits until the port answers and stop until the process
-# is gone; an unknown command ends with 2.
+# Differences: where no configuration is named and conf/zoo.cfg is not there, the server runs with its
+# embedded default (127.0.0.1:2181, data in ./data); start waits until the port answers and stop until
+# the process is gone. compat-tests/scripts/differences has the others.
 
 usage="Usage: $0 [--config <conf-dir>] {start|start-foreground|stop|version|restart|status|print-cmd}"
 start_seconds_max=${ZOO_START_SECONDS:-10}
@@ -13,7 +13,19 @@ ZOOBINDIR=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 # shellcheck source=bin/zkEnv.sh
 . "$ZOOBINDIR/zkEnv.sh"
 
+# A bare name is a file of the configuration directory, anything with a slash is a path.
 command=${1:-}
+file=${2:-}
+config=${file:-$ZOOCFG}
+[[ $config == */* ]] || config=$ZOOCFGDIR/$config
+if [ -n "$file$config_is_named" ] || [ -e "$config" ]; then
+    server_args=("$config")
+    echo "Using config: $config" >&2
+else
+    server_args=()
+    echo "Using config: none ($config is not there), the embedded default: 127.0.0.1:2181, data in $PWD/data" >&2
+fi
+
 case $command in
 start | start-foreground | stop | version | restart | status | print-cmd) ;;
 *)
@@ -21,18 +33,6 @@ start | start-foreground | stop | version | restart | status | print-cmd) ;;
     exit 2
     ;;
 esac
-
-# A bare name is a file of the configuration directory, anything with a slash is a path.
-file=${2:-}
-config=${file:-$ZOOCFG}
-[[ $config == */* ]] || config=$ZOOCFGDIR/$config
-if [ -n "$file" ] || [ -e "$config" ]; then
-    server_args=("$config")
-    echo "Using config: $config" >&2
-else
-    server_args=()
-    echo "Using config: none ($config is not there), the embedded default: 127.0.0.1:2181, data in $PWD/data" >&2
-fi
 
 setting() {
     if [ ${#server_args[@]} -gt 0 ]; then
@@ -47,17 +47,14 @@ if [ -z "${ZOOPIDFILE:-}" ] && [ -n "$data_dir" ]; then
 fi
 out_file=$ZOO_LOG_DIR/zookeeper-${USER:-$(id -un)}-server-${HOSTNAME:-$(hostname)}.out
 
-# Only processes of ours: the number in an old file may belong to anybody by now.
-is_running() {
-    kill -0 "$1" 2>/dev/null || return 1
-    local name
-    name=$(cat "/proc/$1/comm" 2>/dev/null) || return 0
-    [ "$name" = "$(basename "${MEERKAT_BIN:-zk-server}" | cut -c1-15)" ]
-}
-
 find_server() {
     server=$(find_binary zk-server) || exit 1
 }
+
+# The disk that is not mounted must not become a new, empty server. The server knows the property.
+if [ -n "${ZOO_DATADIR_AUTOCREATE_DISABLE:-}" ]; then
+    SERVER_JVMFLAGS+=" -Dzookeeper.datadir.autocreate=false"
+fi
 
 # Where to ask: the plain client port, from the file or from this server's own line.
 find_client_port() {
@@ -84,7 +81,12 @@ find_client_port() {
                 if [[ $own == *:* ]]; then
                     client_address=${own%:*}
                 fi
+            else
+                echo "Client port not found in the server configs"
             fi
+        fi
+        if ! [[ $client_port =~ ^[0-9]+$ ]]; then
+            echo "Client port not found. Looking for secureClientPort in the static config."
         fi
     fi
     client_address=${client_address#[}
@@ -101,29 +103,64 @@ ask_srvr() {
         "$client_address" "$client_port" 2>/dev/null
 }
 
+# One `start` at a time: two that found no pid would both start a server, and one of them would be in
+# no pid file. Ends with the script. Without util-linux's flock there is no lock, as in upstream's.
+lock_start() {
+    # A lock that another user has made is only read.
+    if command -v flock >/dev/null && { exec 9>>"$ZOOPIDFILE.lock" || exec 9<"$ZOOPIDFILE.lock"; } 2>/dev/null; then
+        flock 9
+    fi
+}
+
+# Another server's pid stays.
+remove_pid_file() {
+    if [ "$(cat "$ZOOPIDFILE" 2>/dev/null)" = "$1" ]; then
+        rm -f "$ZOOPIDFILE"
+    fi
+}
+
 start() {
     local pid
+    if [ ${#server_args[@]} -gt 0 ] && [ ! -e "$config" ]; then
+        echo "$config: file is missing" >&2
+        exit 1
+    fi
     if [ -z "${ZOOPIDFILE:-}" ]; then
         echo "dataDir is not set in $config, and neither is ZOOPIDFILE" >&2
         exit 1
     fi
     find_server
     echo -n "Starting zookeeper ... "
+    if ! mkdir -p "$ZOO_LOG_DIR" "$(dirname "$ZOOPIDFILE")"; then
+        echo SERVER DID NOT START
+        exit 1
+    fi
+    lock_start
     pid=$(cat "$ZOOPIDFILE" 2>/dev/null)
     if [ -n "$pid" ] && is_running "$pid"; then
         echo "already running as process $pid."
         exit 1
     fi
-    if ! mkdir -p "$ZOO_LOG_DIR" "$(dirname "$ZOOPIDFILE")" || ! : >"$out_file"; then
+    if ! { [ -w "$ZOOPIDFILE" ] || { [ ! -e "$ZOOPIDFILE" ] && [ -w "$(dirname "$ZOOPIDFILE")" ]; }; }; then
+        echo FAILED TO WRITE PID
+        exit 1
+    fi
+    # Behind what is there: it may be another server's, whose file has the same name. Of what it
+    # says later, only what is new is ours.
+    local begin
+    if ! : >>"$out_file" || ! begin=$(wc -c <"$out_file"); then
         echo SERVER DID NOT START
         exit 1
     fi
     # An answer tells that ours serves only if nobody else answers there already.
-    local answer_tells=no
-    if find_client_port >/dev/null && ! ask_srvr >/dev/null; then
+    local answer_tells=no seconds_max=$start_seconds_max
+    if ! find_client_port >/dev/null; then
+        # Nobody can be asked: alive after a second is what upstream's takes for started.
+        seconds_max=1
+    elif ! ask_srvr >/dev/null; then
         answer_tells=yes
     fi
-    nohup "$server" "${server_args[@]}" >"$out_file" 2>&1 </dev/null &
+    nohup "$server" "${server_args[@]}" >>"$out_file" 2>&1 </dev/null 9>&- &
     pid=$!
     if ! echo -n "$pid" >"$ZOOPIDFILE"; then
         kill "$pid"
@@ -132,12 +169,12 @@ start() {
     fi
     # A server that has much to load may take longer than this; it is alive then, and that is
     # all that STARTED has ever promised.
-    local deadline=$((SECONDS + start_seconds_max))
+    local deadline=$((SECONDS + seconds_max))
     while [ "$SECONDS" -lt "$deadline" ]; do
         if ! kill -0 "$pid" 2>/dev/null; then
-            rm -f "$ZOOPIDFILE"
+            remove_pid_file "$pid"
             echo FAILED TO START
-            tail -n 5 "$out_file" >&2
+            tail -c "+$((begin + 1))" "$out_file" | tail -n 5 >&2
             exit 1
         fi
         if [ $answer_tells = yes ] && ask_srvr >/dev/null; then
@@ -156,9 +193,13 @@ stop() {
         return
     fi
     pid=$(cat "$ZOOPIDFILE")
-    if is_running "$pid" && kill "$pid"; then
+    if is_running "$pid"; then
+        if ! kill "$pid" 2>/dev/null && is_running "$pid"; then
+            echo "FAILED TO STOP (process $pid belongs to another user)"
+            exit 1
+        fi
         deadline=$((SECONDS + stop_seconds_max))
-        while kill -0 "$pid" 2>/dev/null; do
+        while is_running "$pid"; do
             if [ "$SECONDS" -ge "$deadline" ]; then
                 echo "FAILED TO STOP (process $pid still runs after $stop_seconds_max s)"
                 exit 1
@@ -166,7 +207,7 @@ stop() {
             sleep 0.1
         done
     fi
-    rm -f "$ZOOPIDFILE"
+    remove_pid_file "$pid"
     echo STOPPED
 }
 
@@ -209,6 +250,6 @@ print-cmd)
     find_server
     printf '"%s"' "$server"
     [ ${#server_args[@]} = 0 ] || printf ' "%s"' "${server_args[@]}"
-    printf ' > "%s" 2>&1 < /dev/null\n' "$out_file"
+    printf ' >> "%s" 2>&1 < /dev/null\n' "$out_file"
     ;;
 esac

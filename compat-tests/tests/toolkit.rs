@@ -339,13 +339,66 @@ fn logs_are_shown_mended_and_cut_alike() -> Result<()> {
         }
         if zxid == "0x7777" {
             ensure!(
-                chopped[0].0 == chopped[1].0,
+                (&chopped[0].0, chopped[0].1) == (&chopped[1].0, chopped[1].1),
                 "{:?}",
                 (&chopped[0].0, &chopped[1].0)
             );
         } else {
             assert_eq!(chopped[0], chopped[1], "{zxid}");
             ensure!(chopped[0].0.contains("Chopping at"), "{}", chopped[0].0);
+        }
+    }
+    Ok(())
+}
+
+/// Forms of options, what lacks its other half, and numbers at the edge.
+#[test]
+fn options_are_taken_alike() -> Result<()> {
+    let filled = fill()?;
+    let (first, second, log) = (text(&filled.first), text(&filled.second), text(&filled.log));
+    let glued = [format!("-l{first}"), format!("-r{second}")];
+    let equal = [format!("--left={first}"), format!("-right={second}")];
+    for (tool, arguments) in [
+        (&COMPARER, &[&glued[0], &glued[1], "-b0", "-n=0"][..]),
+        (&COMPARER, &[&equal[0], &equal[1], "--by", "2", "--n=1"]),
+        (&COMPARER, &["--deb", &glued[0], &glued[1], "-b1", "-n1"]),
+        (
+            &COMPARER,
+            &[&glued[0], "-l", &second, &glued[1], "-b", "1", "-n", "1"],
+        ),
+        (&COMPARER, &[&glued[0], &glued[1], "-b", "-1", "-n", "-1"]),
+        (&COMPARER, &[&glued[0], &glued[1], "-b", "-n", "1"]),
+        (&TXN_LOG, &["-c", &log]),
+        (&TXN_LOG, &["-z", "0x5", &log]),
+        (&TXN_LOG, &["-dv", "--", &log]),
+        (&TXN_LOG, &["--verb", &log, "-y"]),
+        (&TXN_LOG, &["-cx", &log]),
+        (&TXN_LOG, &["--chop=1", &log]),
+        (&TXN_LOG, &[&log, "-c", "-z"]),
+        (&TXN_LOG, &["-"]),
+        (&SUMMARY, &[&second, "/", "-1"]),
+        (&SUMMARY, &[&second, "/", "x"]),
+    ] {
+        let [theirs, ours] = tool.both(arguments, "")?;
+        let alike = |said: &Said| (timeless(&said.out), said.err.clone(), said.code);
+        assert_eq!(alike(&theirs), alike(&ours), "{} {arguments:?}", tool.1);
+    }
+    for form in [
+        &["-cz", "5"][..],
+        &["-cz0x5"],
+        &["-c", "--zxid=5"],
+        &["--ch", "-zxid", "05"],
+        &["-c", "-z", "5", "-z", "9"],
+    ] {
+        for command in TXN_LOG.commands()? {
+            let dir = tempfile::tempdir()?;
+            let whole = dir.path().join("log.1");
+            fs::copy(&filled.log, &whole)?;
+            let said = said(command, &[form, &[&text(&whole)]].concat(), "")?;
+            ensure!(
+                said.code == Some(0) && dir.path().join("log.1.chopped5").exists(),
+                "{form:?}: {said:?}"
+            );
         }
     }
     Ok(())

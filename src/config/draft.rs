@@ -485,9 +485,7 @@ impl Draft {
             .my_id
             .ok_or_else(|| ConfigError::invalid("myid file is missing"))?;
         if self.config.own_server().is_none() {
-            return Err(ConfigError::invalid(format!(
-                "My id {my_id} not in the peer list"
-            )));
+            return Err(ConfigError::new(ConfigErrorKind::NotListed(my_id)));
         }
         if self.config.extended_types_enabled && my_id == u8::MAX {
             let why = "extendedTypesEnabled is true but Server ID is too large. Cannot be larger than 254";

@@ -262,7 +262,8 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Why there is no configuration. Exit code 2, as upstream.
+/// Why there is no configuration. Exit code 2, as upstream, but for what
+/// [is found at the start](Self::is_found_at_start).
 #[derive(Debug, thiserror::Error)]
 pub struct ConfigError {
     /// The file that it is about.
@@ -285,6 +286,9 @@ pub enum ConfigErrorKind {
     /// A rule that ZooKeeper has too is broken.
     #[error("{0}")]
     Invalid(String),
+    /// This server is none of those that are listed.
+    #[error("My id {0} not in the peer list")]
+    NotListed(u8),
     /// ZooKeeper would take this; here it would promise what cannot be kept.
     #[error("not supported: {0}")]
     Unsupported(String),
@@ -303,6 +307,18 @@ impl fmt::Display for ConfigError {
 }
 
 impl ConfigError {
+    /// Whether upstream takes the configuration for a good one and only fails to start with it,
+    /// which ends in another exit code.
+    #[must_use]
+    pub fn is_found_at_start(&self) -> bool {
+        match &self.kind {
+            ConfigErrorKind::NotListed(_) => true,
+            // Its default connection factory has no TLS either.
+            ConfigErrorKind::Unsupported(_) => self.key.as_deref() == Some("secureClientPort"),
+            _ => false,
+        }
+    }
+
     fn new(kind: ConfigErrorKind) -> Self {
         Self {
             file: None,

@@ -787,7 +787,11 @@ fn refuse_foreign(options: &Options) -> Result<(), StorageError> {
             })
         });
         if has_data && !options.data_dir.join("snapshots").exists() {
-            return Err(StorageError::Foreign { path });
+            let mut dirs = options.data_dir.display().to_string();
+            if options.log_dir != options.data_dir {
+                dirs = format!("{dirs} --from-log {}", options.log_dir.display());
+            }
+            return Err(StorageError::Foreign { path, dirs });
         }
     }
     Ok(())

@@ -36,7 +36,7 @@ use crate::ensemble::{Ensemble, Inbound, Member, Options, Peering, StartError, T
 use crate::op::Flags;
 use crate::op::audit::Deed;
 use crate::pipeline::{
-    Core, LEASE_STEP_MS, LinkService, LocalSessionsMode, OUTBOX_BYTES_MAX, Replica, Service,
+    Audit, Core, LEASE_STEP_MS, LinkService, LocalSessionsMode, OUTBOX_BYTES_MAX, Replica, Service,
     Settings, drive_barriers, drive_proposals,
 };
 use crate::state::State;
@@ -129,7 +129,8 @@ impl Server {
     /// What keeps the server from starting; nothing is left running then but by the runtime.
     pub async fn start(config: Config) -> Result<Self, ServeError> {
         let audit = audit::AuditLog::start(&config.audit).map_err(ServeError::Audit)?;
-        let mut started = Self::start_audited(config, audit.as_ref()).await;
+        let log = audit.as_ref().map(|started| started.audit.clone());
+        let mut started = Self::start_audited(config, log).await;
         match (&mut started, audit) {
             (Ok(server), audit) => server.audit = audit,
             (Err(_), Some(audit)) => audit.start_failed(),
@@ -138,10 +139,7 @@ impl Server {
         started
     }
 
-    async fn start_audited(
-        config: Config,
-        audit: Option<&audit::AuditLog>,
-    ) -> Result<Self, ServeError> {
+    async fn start_audited(config: Config, audit: Option<Audit>) -> Result<Self, ServeError> {
         let has_weight = |server: &ServerSpec| server.group.is_some() || server.weight != 1;
         if config.servers.iter().any(has_weight) {
             return Err(ServeError::Groups);
@@ -164,8 +162,8 @@ impl Server {
         let server = config.my_id.map_or(STANDALONE_ID, u64::from);
         let schemes = Arc::new(schemes(&config));
         let core = Core::new(settings(&config, ServerId(server)), State::new(schemes));
-        if let Some(log) = audit {
-            core.audit_by(log.audit.clone());
+        if let Some(audit) = &audit {
+            core.audit_by(audit.clone());
         }
         let peering = Peering {
             members: members(&config),
@@ -250,9 +248,9 @@ impl Server {
             let peers = peer_door(&config, &ensemble);
             replication.spawn(peers.follow(Arc::clone(&core), version, stopped));
         }
-        if let Some(log) = audit {
+        if let Some(audit) = audit {
             let started = Deed::of_server("serverStart", true);
-            log.audit.put_own(started, false);
+            audit.put_own(started, false);
         }
         Ok(Self {
             core,

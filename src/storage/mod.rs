@@ -21,6 +21,11 @@ use std::path::{Path, PathBuf};
 pub enum StorageError {
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    /// Upstream's words, which name the property that was meant to find this out.
+    #[error(
+        "Missing data directory {path}, automatic data directory creation is disabled (zookeeper.datadir.autocreate is false). Please create this directory manually."
+    )]
+    Missing { path: PathBuf },
     #[error("{path} is in use by another server")]
     InUse { path: PathBuf },
     #[error("{path} is damaged: {why}")]
@@ -32,9 +37,13 @@ pub enum StorageError {
         known: u64,
     },
     #[error(
-        "{path} holds data of Apache ZooKeeper; choose another dataDir, it is not read or changed"
+        "{path} holds data of Apache ZooKeeper, which is not read or changed; take it over with `zk-server import {dirs} --config zoo.cfg`, or choose another dataDir"
     )]
-    Foreign { path: PathBuf },
+    Foreign {
+        path: PathBuf,
+        /// What `import` is to be told: dataDir, and dataLogDir if it is another.
+        dirs: String,
+    },
     #[error("{path} holds data already; it is not read or changed")]
     Used { path: PathBuf },
     #[error(
@@ -76,6 +85,10 @@ impl StorageError {
 pub(crate) fn create_dir(path: &Path, autocreate: bool) -> Result<(), StorageError> {
     if autocreate {
         create_dirs(path)?;
+    } else if matches!(path.try_exists(), Ok(false)) {
+        return Err(StorageError::Missing {
+            path: path.to_owned(),
+        });
     }
     let probe = path.join(".write-probe");
     std::fs::write(&probe, b"").map_err(|source| StorageError::io(path, source))?;

@@ -5,7 +5,7 @@ entry=$root/bin/docker-entrypoint.sh
 
 # A container's directories, below the current one. Further words are variables.
 in_container() {
-    env -i PATH="$root/bin:$PATH" HOME="$PWD" MEERKAT_BIN="$MEERKAT_BIN" ZOO_CONF_DIR="$PWD/conf" ZOOCFGDIR="$PWD/conf" \
+    env -i PATH="$root/bin:$PATH" HOME="$PWD" MEERKAT_BIN="$MEERKAT_BIN" ZOO_CONF_DIR="$PWD/conf" ZOOCFGDIR=/conf \
         ZOO_DATA_DIR="$PWD/data" ZOO_DATA_LOG_DIR="$PWD/datalog" ZOO_LOG_DIR="$PWD/logs" "$@"
 }
 
@@ -75,7 +75,7 @@ test_containers_form_an_ensemble_and_stop_when_told() {
         (
             cd "$id" && directories
             # The process becomes the server: a signal to it arrives.
-            exec env -i PATH="$root/bin:$PATH" MEERKAT_BIN="$MEERKAT_BIN" ZOO_CONF_DIR="$PWD/conf" ZOOCFGDIR="$PWD/conf" \
+            exec env -i PATH="$root/bin:$PATH" MEERKAT_BIN="$MEERKAT_BIN" ZOO_CONF_DIR="$PWD/conf" ZOOCFGDIR=/conf \
                 ZOO_DATA_DIR="$PWD/data" ZOO_DATA_LOG_DIR="$PWD/datalog" ZOO_LOG_DIR="$PWD/logs" \
                 ZOO_MY_ID="$id" ZOO_SERVERS="$servers" ZOO_ADMINSERVER_ENABLED=false \
                 "$entry" zkServer.sh start-foreground
@@ -101,6 +101,29 @@ test_containers_form_an_ensemble_and_stop_when_told() {
     done
 }
 
+# Process 1 gets no signal that it does not catch, and it may have much to read before it serves.
+test_process_1_stops_while_it_recovers() {
+    configure admin.enableServer=false
+    mkdir -p data/snapshots
+    # Nobody writes into it, so recovery does not end.
+    mkfifo data/snapshots/snapshot.0000000000000001.0000000000000009
+    local namespace=(unshare --pid --fork --kill-child) server
+    [ "$(id -u)" = 0 ] || namespace+=(--user --map-root-user)
+    "${namespace[@]}" "$MEERKAT_BIN" "$PWD/conf/zoo.cfg" >out 2>&1 </dev/null &
+    pids+=($!)
+    reading() {
+        server=$(cat "/proc/$1/task/$1/children") && server=${server% } && [ -n "$server" ] &&
+            readlink "/proc/$server"/fd/* | grep -q '/log/LOCK$' && (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null
+    }
+    wait_until reading $! || fail "it does not recover: $(tail -n 3 out)" || return
+    [ "$(awk '/^NSpid/ {print $3}' "/proc/$server/status")" = 1 ] || fail "it is not process 1" || return
+    kill "$server"
+    wait_until gone "$server" || fail "SIGTERM is lost: $(tail -n 3 out)" || return
+    wait $!
+    code=$? out='' err=$(<out)
+    expect_code 0
+}
+
 test_dockerfile_names_what_is_there() {
     local file=$root/conf/Dockerfile name
     for name in $(sed -n 's/^COPY \([^-.][^ ]*\) .*/\1/p' "$file"); do
@@ -110,8 +133,10 @@ test_dockerfile_names_what_is_there() {
         [ -x "$root/bin/$name" ] || fail "$name is no script of ours" || return
     done
     # What is built there, and where the scripts look for it.
-    grep -q '^RUN .build/binary zk-server' "$file" && grep -q '/src/target/zk-server /src/target/zk-cli /opt/meerkat/bin/' "$file" ||
+    grep -q '^    .build/binary zk-server && .build/binary zk-cli ' "$file" && grep -q '/src/target/zk-server /src/target/zk-cli /opt/meerkat/bin/' "$file" ||
         fail "the binaries are not where the scripts look for them" || return
+    # Where ZooKeeper's image has its entry point, which others begin with.
+    grep -q 'ln -s /opt/meerkat/bin/docker-entrypoint.sh /docker-entrypoint.sh' "$file" || fail "no /docker-entrypoint.sh" || return
     # All directories of the entry point are made, and given to the user.
     for name in $(grep -o ':=/[a-z]*' "$entry" | sed 's/:=//'); do
         grep -q "install -d -o zookeeper -g zookeeper.* $name\( \|$\)" "$file" || fail "$name is not made" || return
@@ -131,4 +156,18 @@ test_scripts_work_without_a_source_tree() {
     grep -qE '^Meerkat, version [0-9]+\.[0-9]+\.[0-9]+$' <<<"$out" || fail "no version in: $out" || return
     run env -u MEERKAT_BIN opt/bin/zkServer.sh --config conf stop
     expect_code 0
+}
+
+# Debian 12 has libclang under names that other releases lack.
+test_packages_know_libclang_by_its_other_name() {
+    mkdir shims
+    printf '#!/bin/sh\nexit 1\n' >shims/dpkg-query
+    cp shims/dpkg-query shims/apt-cache
+    # Takes what such a release has, and tells what it was asked for.
+    printf '%s\n' '#!/bin/sh' "case \$* in *libclang1-14*) exit 100 ;; esac" "echo \"\$@\" >>$PWD/asked" >shims/apt-get
+    cp shims/apt-get shims/sudo
+    chmod +x shims/*
+    PATH=$PWD/shims:$PATH run "$root/.build/packages" libclang1-14 libclang-common-14-dev some-package
+    expect_code 0 || return
+    grep -q ' install libclang-dev some-package$' asked || fail "asked for: $(cat asked)"
 }

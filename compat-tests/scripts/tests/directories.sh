@@ -9,6 +9,10 @@ test_initialize_makes_a_place_that_a_server_starts_in() {
     run "$initialize" --configfile=conf/zoo.cfg --myid=7
     expect_code 0 && expect_out "Using myid of 7" || return
     [ "$(cat data/myid)" = 7 ] && [ -d datalog ] || fail "no myid or no dataLogDir" || return
+    run "$initialize" --configfile=conf/zoo.cfg --myid=8
+    expect_code 1 || return
+    expect_out "ZooKeeper data directory already exists at $PWD/data (or use --force to force re-initialization)" || return
+    [ "$(cat data/myid)" = 7 ] || fail "myid is $(cat data/myid)" || return
     run "$zkserver" --config conf start
     expect_code 0 || return
     run "$initialize" --configfile=conf/zoo.cfg --force
@@ -24,8 +28,24 @@ test_initialize_makes_a_place_that_a_server_starts_in() {
     expect_out "Force enabled, data/txnlog directories will be re-initialized
 No myid provided, be sure to specify it in $PWD/data/myid if using non-standalone" || return
     local left
-    left=$(find data datalog -mindepth 1)
+    # A lock that is removed locks nobody out.
+    left=$(find data datalog -mindepth 1 ! -name zookeeper_server.pid.lock)
     [ -z "$left" ] || fail "something is left: $left"
+}
+
+test_initialize_spares_a_server_without_a_pid_file() {
+    configure dataLogDir="$PWD/datalog"
+    in_foreground conf/zoo.cfg
+    wait_until answers "$port" || fail "no answer: $(tail -n 5 foreground.*)" || return
+    run "$initialize" --configfile=conf/zoo.cfg --force
+    expect_code 1 && expect_out "a server runs on $PWD/data as process $foreground; stop it first" || return
+    [ -d datalog/log ] || fail "its log is gone" || return
+    kill "$foreground"
+    wait "$foreground"
+    # What an old file names by now is nobody's server.
+    echo -n $$ >data/zookeeper_server.pid
+    run "$initialize" --configfile=conf/zoo.cfg --force
+    expect_code 0 && [ ! -e datalog/log ] || fail "it is not made anew"
 }
 
 test_initialize_says_what_is_wrong() {

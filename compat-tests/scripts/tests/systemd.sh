@@ -13,6 +13,12 @@ test_systemd_understands_the_unit() {
     [ -z "$err" ] || fail "$err"
 }
 
+# The unit starts again what may work the next time, and not what cannot.
+test_unit_restarts_what_may_work_the_next_time() {
+    grep -qx 'StartLimitIntervalSec=0' "$unit" && grep -qx 'Restart=on-failure' "$unit" || fail "it gives up" || return
+    grep -qx 'RestartPreventExitStatus=2 3' "$unit" || fail "it starts a bad configuration for ever"
+}
+
 # What systemd waits for with Type=notify.
 test_the_server_says_when_it_serves() {
     configure
@@ -26,7 +32,7 @@ print(s.recv(1000).decode().strip(), flush=True)
 END
     python3 listen.py "$PWD/notify" >heard 2>&1 &
     pids+=($!)
-    wait_until grep -q bound heard || fail "no socket: $(cat heard)" || return
+    wait_until grep -qs bound heard || fail "no socket: $(cat heard)" || return
     NOTIFY_SOCKET=$PWD/notify in_foreground "$PWD/conf/zoo.cfg"
     wait_until grep -q READY=1 heard || fail "it said: $(cat heard)" || return
     answers "$port" || fail "it said so before it served"

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use super::{Children, Done, EXIT_INVALID_INVOCATION, Stop, child_path, data_len, load, validate};
+use super::options::{self, Given, Known};
+use super::{
+    Children, Done, EXIT_FAILED, EXIT_INVALID_INVOCATION, Stop, child_path, data_len, load,
+    validate,
+};
 
 const USAGE: &str = "usage: java -cp <classPath> org.apache.zookeeper.server.SnapshotComparer
  -b,--bytes <BYTETHRESHOLD>   (Required) The node data delta size threshold, in bytes, for printing the node.
@@ -19,15 +23,14 @@ const HINT: &str = "- Press enter to move to print current depth layer;
 - Type a number to jump to and print all nodes at a given depth;
 - Enter an ABSOLUTE path to print the immediate subtree of a node. Path must start with '/'.";
 
-#[derive(Default)]
-struct Options {
-    left: Option<PathBuf>,
-    right: Option<PathBuf>,
-    bytes: Option<i64>,
-    nodes: Option<i64>,
-    debug: bool,
-    interactive: bool,
-}
+const OPTIONS: [Known; 6] = [
+    Known::with_value('b', "bytes"),
+    Known::flag('d', "debug"),
+    Known::flag('i', "interactive"),
+    Known::with_value('l', "left"),
+    Known::with_value('n', "nodes"),
+    Known::with_value('r', "right"),
+];
 
 /// What is printed of a difference.
 #[derive(Clone, Copy)]
@@ -40,30 +43,34 @@ struct Threshold {
 }
 
 pub(super) fn run(words: &[String], out: &mut dyn Write) -> Done {
-    let options = match parse(words) {
-        Ok(options) => options,
+    let given = match options::parse(words, &OPTIONS).and_then(has_all) {
+        Ok(given) => given,
         Err(why) => {
             writeln!(out, "{USAGE}")?;
             return Err(Stop::Failed(why, EXIT_INVALID_INVOCATION));
         }
     };
-    let (left, right) = (
-        options.left.unwrap_or_default(),
-        options.right.unwrap_or_default(),
-    );
-    validate(&left)?;
-    validate(&right)?;
+    let value = |short| given.value(short).unwrap_or_default();
+    let number = |short| {
+        let text = value(short);
+        let number = text.parse::<i32>().map(i64::from);
+        number.map_err(|_| Stop::Failed(format!("For input string: \"{text}\""), EXIT_FAILED))
+    };
+    let (debug, interactive) = (given.has('d'), given.has('i'));
+    let threshold = Threshold {
+        bytes: number('b')?,
+        nodes: number('n')?,
+        debug,
+        tells_filtered: debug || interactive,
+    };
+    let (left, right) = (Path::new(value('l')), Path::new(value('r')));
+    validate(left)?;
+    validate(right)?;
     writeln!(out, "Successfully parsed options!")?;
-    let (left, right) = (Tree::read(&left, out)?, Tree::read(&right, out)?);
+    let (left, right) = (Tree::read(left, out)?, Tree::read(right, out)?);
     left.describe(out)?;
     right.describe(out)?;
-    let threshold = Threshold {
-        bytes: options.bytes.unwrap_or_default(),
-        nodes: options.nodes.unwrap_or_default(),
-        debug: options.debug,
-        tells_filtered: options.debug || options.interactive,
-    };
-    if options.interactive {
+    if interactive {
         ask(&left, &right, threshold, out)?;
     } else {
         print_threshold(threshold, out)?;
@@ -74,48 +81,17 @@ pub(super) fn run(words: &[String], out: &mut dyn Write) -> Done {
     Ok(writeln!(out, "All layers compared.")?)
 }
 
-fn parse(words: &[String]) -> Result<Options, String> {
-    let mut options = Options::default();
-    let mut words = words.iter();
-    let number = |text: &str| {
-        let number = text.parse::<i32>().map(i64::from);
-        number.map_err(|_| format!("For input string: \"{text}\""))
-    };
-    while let Some(word) = words.next() {
-        let (name, given) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (word.as_str(), None),
-        };
-        let mut value = |short: &str| {
-            let value = given.clone().or_else(|| words.next().cloned());
-            value.ok_or_else(|| format!("Missing argument for option: {short}"))
-        };
-        match name {
-            "-l" | "--left" => options.left = Some(value("l")?.into()),
-            "-r" | "--right" => options.right = Some(value("r")?.into()),
-            "-b" | "--bytes" => options.bytes = Some(number(&value("b")?)?),
-            "-n" | "--nodes" => options.nodes = Some(number(&value("n")?)?),
-            "-d" | "--debug" => options.debug = true,
-            "-i" | "--interactive" => options.interactive = true,
-            _ if word.starts_with('-') => return Err(format!("Unrecognized option: {word}")),
-            // Upstream leaves further words alone.
-            _ => {}
-        }
-    }
-    let is_missing = [
-        ("l", options.left.is_none()),
-        ("r", options.right.is_none()),
-        ("b", options.bytes.is_none()),
-        ("n", options.nodes.is_none()),
-    ];
-    let missing: Vec<&str> = is_missing
-        .iter()
-        .filter_map(|(name, is_missing)| is_missing.then_some(*name))
+/// All four that upstream asks for.
+fn has_all(given: Given) -> Result<Given, String> {
+    let missing: Vec<String> = ['l', 'r', 'b', 'n']
+        .into_iter()
+        .filter(|short| !given.has(*short))
+        .map(String::from)
         .collect();
-    match missing.len() {
-        0 => Ok(options),
-        1 => Err(format!("Missing required option: {}", missing[0])),
-        _ => Err(format!("Missing required options: {}", missing.join(", "))),
+    match missing.as_slice() {
+        [] => Ok(given),
+        [one] => Err(format!("Missing required option: {one}")),
+        several => Err(format!("Missing required options: {}", several.join(", "))),
     }
 }
 

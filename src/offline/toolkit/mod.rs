@@ -6,6 +6,7 @@
 
 mod comparer;
 mod formatter;
+mod options;
 mod summary;
 mod txn_log;
 

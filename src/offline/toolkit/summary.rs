@@ -27,13 +27,16 @@ pub(super) fn run(words: &[String], out: &mut dyn Write) -> Done {
     };
     let file = Path::new(file);
     validate(file)?;
-    let depth: usize = depth.parse().map_err(|_| usage())?;
+    let depth: i32 = depth.parse().map_err(|_| usage())?;
     let image = load(file)?.image;
     if image.node(start).is_none() {
         let why = format!("There is no znode {start} in {}", file.display());
         return Err(Stop::Failed(why, EXIT_FAILED));
     }
-    print(&image, start, depth, out)?;
+    // Upstream shows nothing of a depth below 0, and ends well.
+    if let Ok(depth) = usize::try_from(depth) {
+        print(&image, start, depth, out)?;
+    }
     Ok(writeln!(out)?)
 }
 

@@ -9,6 +9,7 @@ use jute::proto::Acl;
 use jute::proto::txn::{FileHeader, MultiTxn, TxnBody, TxnHeader, TxnRecord};
 use jute::{Decode, Encode as _, OpCode, Reader, Str};
 
+use super::options::{self, Given, Known};
 use super::{Done, EXIT_FAILED, EXIT_INVALID_INVOCATION, Stop, date};
 
 const USAGE: &str = "usage: TxnLogToolkit [-dhrvc] <txn_log_file_name> (-z <zxid>)
@@ -29,35 +30,42 @@ const RECORD_BYTES_MAX: usize = 256 << 20;
 /// How Java prints a date with `SHORT` and a time with `LONG`.
 const DATE: &str = "%-m/%-d/%y, %-I:%M:%S %p %Z";
 
-#[derive(Default)]
-struct Options {
-    recover: bool,
-    verbose: bool,
-    yes: bool,
-    chop: bool,
-    help: bool,
-    zxid: Option<i64>,
-    file: Option<PathBuf>,
-}
+const OPTIONS: [Known; 7] = [
+    Known::flag('c', "chop"),
+    Known::flag('d', "dump"),
+    Known::flag('h', "help"),
+    Known::flag('r', "recover"),
+    Known::flag('v', "verbose"),
+    Known::flag('y', "yes"),
+    Known::with_value('z', "zxid"),
+];
 
 pub(super) fn run(words: &[String], out: &mut dyn Write) -> Done {
-    let options = match parse(words) {
-        Ok(options) => options,
+    let given = match options::parse(words, &OPTIONS) {
+        Ok(given) => given,
         Err(why) => {
             writeln!(out, "{USAGE}")?;
             return Err(Stop::Failed(why, EXIT_FAILED));
         }
     };
-    if options.help {
+    if given.has('h') {
         return Ok(writeln!(out, "{USAGE}")?);
     }
-    let Some(path) = &options.file else {
+    let Some(path) = given.words.first().map(Path::new) else {
         writeln!(out, "{USAGE}")?;
         return Err(Stop::Failed(String::new(), EXIT_FAILED));
     };
     let missing = || {
         let why = format!("File doesn't exist or not readable: {}", path.display());
         Stop::Failed(why, EXIT_FAILED)
+    };
+    // Without a zxid to cut at, upstream prints the log.
+    let cut_at = match given.value('z').filter(|_| given.has('c')) {
+        Some(text) => {
+            let zxid = decode_number(text);
+            Some(zxid.map_err(|why| Stop::Failed(why, EXIT_FAILED))?)
+        }
+        None => None,
     };
     if !path.is_file() {
         return Err(missing());
@@ -67,50 +75,10 @@ pub(super) fn run(words: &[String], out: &mut dyn Write) -> Done {
         input: BufReader::new(file),
         path,
     };
-    if options.chop {
-        let zxid = options.zxid.unwrap_or(-1);
-        return chop(&mut log, zxid, out);
+    match cut_at {
+        Some(zxid) => chop(&mut log, zxid, out),
+        None => dump(&mut log, &given, out),
     }
-    dump(&mut log, &options, out)
-}
-
-fn parse(words: &[String]) -> Result<Options, String> {
-    let mut options = Options::default();
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "-h" | "--help" => options.help = true,
-            "-r" | "--recover" => options.recover = true,
-            "-v" | "--verbose" => options.verbose = true,
-            "-d" | "--dump" => {}
-            "-y" | "--yes" => options.yes = true,
-            "-c" | "--chop" => options.chop = true,
-            "-z" | "--zxid" => {
-                let text = words.next().ok_or("Missing argument for option: z")?;
-                options.zxid = Some(decode_number(text)?);
-            }
-            // Several letters behind one dash.
-            letters if letters.starts_with('-') && letters.len() > 1 => {
-                for letter in letters[1..].chars() {
-                    match letter {
-                        'h' => options.help = true,
-                        'r' => options.recover = true,
-                        'v' => options.verbose = true,
-                        'd' => {}
-                        'y' => options.yes = true,
-                        'c' => options.chop = true,
-                        _ => return Err(format!("Unrecognized option: {word}\n")),
-                    }
-                }
-            }
-            file if options.file.is_none() => options.file = Some(file.into()),
-            _ => {}
-        }
-    }
-    if options.chop && options.zxid.is_none() {
-        return Err("Missing required option: z\n".to_owned());
-    }
-    Ok(options)
 }
 
 /// Decimal, `0x` and hexadecimal, or `0` and octal (`Long.decode`).
@@ -173,9 +141,13 @@ impl Log<'_> {
         let header = bytes.and_then(|bytes| Reader::new(&bytes).read::<FileHeader>().ok());
         match header {
             Some(header) if header.magic == MAGIC => Ok(header),
-            _ => {
+            Some(_) => {
                 let why = format!("Invalid magic number for {}", self.name());
                 Err(Stop::Failed(why, EXIT_INVALID_INVOCATION))
+            }
+            None => {
+                let why = format!("{} is too short for a log", self.path.display());
+                Err(Stop::Failed(why, EXIT_FAILED))
             }
         }
     }
@@ -227,7 +199,7 @@ fn put_header(header: &FileHeader, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&bytes)
 }
 
-fn dump(log: &mut Log<'_>, options: &Options, out: &mut dyn Write) -> Done {
+fn dump(log: &mut Log<'_>, given: &Given, out: &mut dyn Write) -> Done {
     let mut fixed_path = log.path.to_owned().into_os_string();
     fixed_path.push(".fixed");
     let fixed_path = PathBuf::from(fixed_path);
@@ -236,7 +208,7 @@ fn dump(log: &mut Log<'_>, options: &Options, out: &mut dyn Write) -> Done {
         let why = format!("Recovery file {shown} already exists or not writable");
         Stop::Failed(why, EXIT_FAILED)
     };
-    let mut fixed = match options.recover {
+    let mut fixed = match given.has('r') {
         true => {
             let file = File::create_new(&fixed_path).map_err(unwritable)?;
             Some(BufWriter::new(file))
@@ -253,7 +225,7 @@ fn dump(log: &mut Log<'_>, options: &Options, out: &mut dyn Write) -> Done {
     while let Some(mut record) = log.next()? {
         let found = record.found();
         if record.checksum != found {
-            let mends = match (options.recover, options.yes) {
+            let mends = match (given.has('r'), given.has('y')) {
                 (true, true) => {
                     print_record(&record.bytes, "CRC FIXED - ", out)?;
                     true
@@ -272,7 +244,7 @@ fn dump(log: &mut Log<'_>, options: &Options, out: &mut dyn Write) -> Done {
                 mended += 1;
             }
         }
-        if fixed.is_none() || options.verbose {
+        if fixed.is_none() || given.has('v') {
             print_record(&record.bytes, "", out)?;
         }
         log.end_of_record()?;
@@ -317,13 +289,10 @@ fn ask(
     }
 }
 
-/// Copies all records up to a zxid. Upstream ends with 0 whatever comes of it.
+/// Copies all records up to a zxid. It ends with 0 whatever comes of it, as upstream's.
 fn chop(log: &mut Log<'_>, zxid: i64, out: &mut dyn Write) -> Done {
     match copy_until(log, zxid, out) {
-        Err(Stop::Failed(why, code)) => {
-            writeln!(out, "Got exception: {why}")?;
-            Err(Stop::Failed(String::new(), code))
-        }
+        Err(Stop::Failed(why, _)) => Ok(writeln!(out, "Got exception: {why}")?),
         done => done,
     }
 }
