@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -303,6 +303,26 @@ fn a_follower_has_the_lines_of_its_clients() -> Result<()> {
     ensure!(
         expected[1].iter().any(|line| line.contains(GONE)),
         "{expected:#?}"
+    );
+    assert_eq!(expected, found);
+    Ok(())
+}
+
+/// A server that cannot start says that alone, and nothing of an end.
+#[test]
+fn a_start_that_failed_is_the_only_line() -> Result<()> {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let lines = |kind| -> Result<Vec<String>> {
+        let mut settings = audited_settings()?;
+        settings.set("admin.enableServer=true")?;
+        settings.set("admin.serverAddress=127.0.0.1")?;
+        settings.set(&format!("admin.serverPort={}", taken.local_addr()?.port()))?;
+        let refused = Server::start(kind, &settings).err();
+        Ok(neutral(&format!("{:#}", refused.context("it started")?)))
+    };
+    let (expected, found) = (lines(Kind::ZooKeeper)?, lines(Kind::Meerkat)?);
+    ensure!(
+        expected.len() == 1 && expected[0].ends_with("\toperation=serverStart\tresult=failure")
     );
     assert_eq!(expected, found);
     Ok(())
