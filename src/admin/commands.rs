@@ -254,6 +254,9 @@ fn dirs(asked: &Asked<'_>) -> Answer {
     .into()
 }
 
+/// No more goes into an answer.
+struct Full;
+
 fn dump(asked: &Asked<'_>) -> Answer {
     let core = &asked.sources.core;
     let ids = |ids: &mut dyn Iterator<Item = SessionId>| {
@@ -268,21 +271,28 @@ fn dump(asked: &Asked<'_>) -> Answer {
             .map(|(end_ms, sessions)| (end_ms.to_string(), ids(&mut sessions.iter().copied())))
             .collect()
     });
-    let by_owner = core.look(|state| {
-        let owners = state.tree.ephemeral_owners().take(LIST_LEN_MAX);
-        owners
-            .map(|(session, nodes)| {
-                let paths = nodes.iter().take(LIST_LEN_MAX);
-                let paths = paths.map(|id| Json::Text(state.tree.path_of(*id)));
-                (session.0.to_string(), Json::list(paths))
-            })
-            .collect()
-    });
-    [
-        ("expiry_time_to_session_ids", Json::Object(by_expiry)),
-        ("session_id_to_ephemeral_paths", Json::Object(by_owner)),
-    ]
-    .into()
+    let (mut left, mut is_all) = (LIST_LEN_MAX, true);
+    let mut by_owner = Fields::new();
+    for session in facts::owners(core) {
+        let mut paths = Vec::new();
+        let told = facts::each_ephemeral(core, session, |path| {
+            left = left.checked_sub(1).ok_or(Full)?;
+            paths.push(Json::Text(path));
+            Ok(())
+        });
+        by_owner.push((session.0.to_string(), Json::List(paths)));
+        if let Err(Full) = told {
+            is_all = false;
+            break;
+        }
+    }
+    let mut answer = whole("session_id_to_ephemeral_paths", by_owner, is_all);
+    let by_expiry = (
+        "expiry_time_to_session_ids".to_owned(),
+        Json::Object(by_expiry),
+    );
+    answer.fields.insert(0, by_expiry);
+    answer
 }
 
 fn environment(_: &Asked<'_>) -> Answer {

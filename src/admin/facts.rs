@@ -10,10 +10,39 @@ use metrics_exporter_prometheus::formatting::sanitize_label_value;
 
 use crate::config::MetricsProvider;
 use crate::pipeline::{Core, LatencySummary, Service};
-use crate::tree::QuotaSums;
+use crate::tree::{NodeId, QuotaSums};
+use crate::types::SessionId;
 
 use super::Sources;
 use super::recorder::{self, Series};
+
+/// Ephemerals whose paths are put together while writes wait.
+const SLICE_EPHEMERALS: usize = 1000;
+
+/// Sessions that own ephemerals.
+pub(super) fn owners(core: &Core) -> Vec<SessionId> {
+    core.look(|state| state.tree.ephemeral_owners().map(|(id, _)| id).collect())
+}
+
+/// Tells of each ephemeral of a session, until an error; writes get their turn in between.
+pub(super) fn each_ephemeral<E>(
+    core: &Core,
+    session: SessionId,
+    mut tell: impl FnMut(String) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut from = Some(NodeId::ROOT);
+    while let Some(begin) = from {
+        let (paths, next) = core.look(|state| {
+            let mut rest = state.tree.ephemerals_from(session, begin);
+            let slice = rest.by_ref().take(SLICE_EPHEMERALS);
+            let paths: Vec<_> = slice.map(|id| state.tree.path_of(id)).collect();
+            (paths, rest.next())
+        });
+        paths.into_iter().try_for_each(&mut tell)?;
+        from = next;
+    }
+    Ok(())
+}
 
 /// A figure's value; integers and doubles print differently.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -591,20 +591,14 @@ fn dump_sessions(core: &Core, mode: &str, to_wall: i64, text: &mut Text) -> fmt:
 
 fn dump_ephemerals(core: &Core, text: &mut Text) -> fmt::Result {
     text.put(format_args!("ephemeral nodes dump:\n"))?;
-    core.look(|state| {
-        let owners: Vec<_> = state.tree.ephemeral_owners().collect();
-        text.put(format_args!(
-            "Sessions with Ephemerals ({}):\n",
-            owners.len()
-        ))?;
-        for (session, ids) in owners {
-            text.put(format_args!("{session}:\n"))?;
-            for id in ids {
-                text.put(format_args!("\t{}\n", state.tree.path_of(*id)))?;
-            }
-        }
-        Ok(())
-    })
+    let owners = facts::owners(core);
+    let count = owners.len();
+    text.put(format_args!("Sessions with Ephemerals ({count}):\n"))?;
+    for session in owners {
+        text.put(format_args!("{session}:\n"))?;
+        facts::each_ephemeral(core, session, |path| text.put(format_args!("\t{path}\n")))?;
+    }
+    Ok(())
 }
 
 fn dump_connections(sources: &Sources, to_wall: i64, text: &mut Text) -> fmt::Result {
