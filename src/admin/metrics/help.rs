@@ -149,7 +149,7 @@ pub(super) const TEXTS: [(&str, &str); 46] = [
     ),
     (
         "read_per_namespace",
-        "bytes read (path, data or names of children, and a stat), by top-level znode (key): a thousand of them, all others as /others",
+        "bytes read (path, data or names of children, and a stat), but for multiRead, by top-level znode (key): a thousand of them, all others as /others",
     ),
     (
         "request_commit_queued",
