@@ -26,6 +26,8 @@ pub const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// Between two looks at servers that change.
 const POLL: Duration = Duration::from_millis(20);
+/// Between two looks whether a server stands still.
+const PAUSE_POLL: Duration = Duration::from_millis(1);
 /// A server that is silent for so long has no role: it is paused, cut off or gone.
 const WORD_LIMIT: Duration = Duration::from_secs(1);
 /// Below the range that outgoing connections take their ports from, so that nobody gets the port of
@@ -147,6 +149,19 @@ impl Process {
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.pid().context("a process without an id")?;
         kill_process(pid, signal).with_context(|| format!("{signal:?} to {pid:?}"))
+    }
+
+    /// Whether all its threads are stopped.
+    fn stands_still(&self) -> Result<bool> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // One that ends meanwhile does nothing more.
+            let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+            let state = stat.rsplit_once(") ").map(|(_, behind)| behind);
+            if state.is_some_and(|state| !state.starts_with('T')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// SIGKILL, which works on a paused process too.
@@ -643,7 +658,8 @@ impl Ensemble {
         process.context("stopped meanwhile")?.release()
     }
 
-    /// SIGSTOP.
+    /// SIGSTOP. Returns when the server stands still: until one of its threads has seen the signal, all
+    /// of them go on, and may answer what is sent behind it.
     ///
     /// # Errors
     /// When it does not run.
@@ -651,6 +667,11 @@ impl Ensemble {
         let process = self.process(id)?;
         process.signal(Signal::STOP)?;
         process.paused = true;
+        let deadline = Instant::now() + STOP_LIMIT;
+        while !process.stands_still()? {
+            ensure!(Instant::now() < deadline, "server {id} does not stop");
+            thread::sleep(PAUSE_POLL);
+        }
         Ok(())
     }
 
