@@ -662,6 +662,33 @@ const lone = {
     await visit.close();
   },
 
+  async 'what is closed stays closed'({ browser, server }) {
+    const user = await client(server.port);
+    await user.create('/shut');
+    await user.create('/shut/one', 'first');
+    const visit = await (await Visit.open(browser, server.origin)).go('#/tree/shut/one');
+    const { page } = visit;
+    await visit.shows('pre.data', 'first');
+    // An answer about children that was asked for before, and comes late.
+    let [go, asked] = [];
+    const [held, isAsked] = [new Promise((done) => { go = done; }), new Promise((done) => { asked = done; })];
+    const isAbout = (url) => url.pathname.endsWith('/api/children') && url.searchParams.get('path') === '/shut';
+    await page.route(isAbout, async (route) => { asked(); await held; await route.continue(); });
+    await isAsked;
+    const below = page.locator('[data-path="/shut/one"]');
+    await page.locator('[data-path="/shut"] .twist').click();
+    await below.waitFor({ state: 'detached' });
+    const late = page.waitForResponse((response) => isAbout(new URL(response.url())));
+    go();
+    await late;
+    await page.unroute(isAbout);
+    // Two rounds later nobody has opened it again.
+    for (const _ of [1, 2]) await page.waitForResponse((response) => response.url().includes('/api/znode'));
+    assert.equal(await below.count(), 0);
+    await user.close();
+    await visit.close();
+  },
+
   async 'a narrow screen by night'({ browser, server }) {
     const user = await client(server.port);
     await user.create('/narrow', JSON.stringify({ text: 'x'.repeat(300) }));

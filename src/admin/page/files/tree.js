@@ -52,6 +52,7 @@ class Tree {
   // ---- children ----------------------------------------------------------------------------------
 
   async load(path) {
+    const wasOpen = this.open.has(path);
     const entry = this.open.get(path) ?? { pages: 1, wanted: '' };
     const next = this.nextBelow(path);
     let children = [];
@@ -71,6 +72,8 @@ class Tree {
       }
       Object.assign(entry, { children: [], more: 0, found: 0, total: 0, also: null, error: error.message });
     }
+    // Whoever has closed it meanwhile wants it closed.
+    if (wasOpen && !this.open.has(path)) return;
     this.open.set(path, entry);
   }
 
@@ -95,6 +98,8 @@ class Tree {
 
   collapse(path) {
     if (path !== '/') this.open.delete(path);
+    // The way to the selected znode is not opened again.
+    this.reveal = false;
     this.draw();
   }
 
@@ -301,12 +306,12 @@ class Tree {
       if (path === '/' || node.stat.num_children > 0 && !this.open.has(path)) await this.load(path);
     }
     if (this.reveal) {
-      for (const above of way.slice(0, -1)) await this.load(above);
+      for (const above of way.slice(0, -1)) if (this.reveal) await this.load(above);
       return;
     }
     const first = way.filter((one) => this.open.has(one));
     const others = [...this.open.keys()].filter((one) => !first.includes(one));
-    for (const open of [...first, ...others].slice(0, REFRESHED_MAX)) await this.load(open);
+    for (const open of [...first, ...others].slice(0, REFRESHED_MAX)) if (this.open.has(open)) await this.load(open);
   }
 
   // Gets the bytes that are missing of some data, whatever is selected meanwhile.
