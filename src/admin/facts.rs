@@ -32,16 +32,25 @@ pub(super) fn each_ephemeral<E>(
 ) -> Result<(), E> {
     let mut from = Some(NodeId::ROOT);
     while let Some(begin) = from {
-        let (paths, next) = core.look(|state| {
-            let mut rest = state.tree.ephemerals_from(session, begin);
-            let slice = rest.by_ref().take(SLICE_EPHEMERALS);
-            let paths: Vec<_> = slice.map(|id| state.tree.path_of(id)).collect();
-            (paths, rest.next())
-        });
+        let (paths, next) = ephemerals_slice(core, session, begin);
         paths.into_iter().try_for_each(&mut tell)?;
         from = next;
     }
     Ok(())
+}
+
+/// Some paths of a session's ephemerals, and where the next ones begin.
+pub(super) fn ephemerals_slice(
+    core: &Core,
+    session: SessionId,
+    begin: NodeId,
+) -> (Vec<String>, Option<NodeId>) {
+    core.look(|state| {
+        let mut rest = state.tree.ephemerals_from(session, begin);
+        let slice = rest.by_ref().take(SLICE_EPHEMERALS);
+        let paths = slice.map(|id| state.tree.path_of(id)).collect();
+        (paths, rest.next())
+    })
 }
 
 /// A figure's value; integers and doubles print differently.

@@ -207,16 +207,9 @@ fn ephemerals(core: &Core, session: SessionId) -> (Vec<String>, usize) {
     let mut first = First::new(HELD_MAX);
     let mut from = Some(NodeId::ROOT);
     while let Some(begin) = from {
-        let slice = || {
-            core.look(|state| {
-                let mut rest = state.tree.ephemerals_from(session, begin);
-                for node in rest.by_ref().take(SLICE_ZNODES) {
-                    first.offer(state.tree.path_of(node));
-                }
-                rest.next()
-            })
-        };
-        from = look_and_pause(slice);
+        let (paths, next) = look_and_pause(|| facts::ephemerals_slice(core, session, begin));
+        paths.into_iter().for_each(|path| first.offer(path));
+        from = next;
     }
     first.finish()
 }
