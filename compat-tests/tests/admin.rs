@@ -375,11 +375,8 @@ fn words_of_a_server_without_a_quorum_are_answered_alike() {
         for id in 1..=2 {
             ensemble.kill(id).expect("it ran");
         }
-        let since = Instant::now();
-        while ensemble.role(3) != Some(Role::ReadOnly) {
-            assert!(since.elapsed() < LIMIT, "{kind} is not read-only");
-            thread::sleep(POLL);
-        }
+        let read_only = ensemble.wait_for_role(Role::ReadOnly);
+        assert_eq!(read_only.expect("it offers to read"), 3, "{kind}");
         let offer = Connect {
             read_only: Some(1),
             ..Connect::default()

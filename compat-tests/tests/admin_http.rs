@@ -367,11 +367,8 @@ fn commands_of_a_read_only_server_are_answered_alike() {
         for id in 1..=2 {
             ensemble.kill(id).expect("it ran");
         }
-        let since = Instant::now();
-        while ensemble.role(3) != Some(Role::ReadOnly) {
-            assert!(since.elapsed() < LIMIT, "{kind} is not read-only");
-            thread::sleep(POLL);
-        }
+        let read_only = ensemble.wait_for_role(Role::ReadOnly);
+        assert_eq!(read_only.expect("it offers to read"), 3, "{kind}");
         ensemble
     });
     let [theirs, ours] = [&ensembles[0], &ensembles[1]].map(|ensemble| port_in(ensemble, 3));
